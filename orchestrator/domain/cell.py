@@ -1,0 +1,61 @@
+"""The unit of measurement: one release, model, profile and load; and the group that shares a deployment."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from backends.contract import Accelerator, Dialect, Profile, Value
+from orchestrator.domain.workload import SystemPrompt, Workload
+
+
+class RuntimeKind(str, Enum):
+    """Where a deployment lives. PROCESS is a stated deviation."""
+
+    DOCKER = "docker"
+    PROCESS = "process"
+
+
+class Load(Value):
+    """What distinguishes the cells of one deployment."""
+
+    users: int
+    system_prompt: SystemPrompt
+
+    @property
+    def id(self) -> str:
+        suffix = "" if self.system_prompt is SystemPrompt.WITHOUT else "-sys"
+        return f"u{self.users}{suffix}"
+
+
+class CellGroup(Value):
+    """All cells that one deployment serves, in the order in which they run."""
+
+    backend: str
+    release: str
+    version: str
+    accelerator: Accelerator
+    model: str
+    profile: Profile
+    runtime: RuntimeKind
+    dialect: Dialect
+    workload: Workload
+    loads: tuple[Load, ...]
+
+    @property
+    def id(self) -> str:
+        return f"{self.backend}-{self.release}-{self.model}-{self.profile.value}"
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(Cell(group=self, load=load) for load in self.loads)
+
+
+class Cell(Value):
+    """One measurement."""
+
+    group: CellGroup
+    load: Load
+
+    @property
+    def id(self) -> str:
+        return f"{self.group.id}-{self.load.id}"

@@ -1,0 +1,79 @@
+"""One request and its reply, raw, with times.
+
+All times are nanoseconds of CLOCK_MONOTONIC, which the load client's process, telemetry and the
+orchestrator share. A time that never came is 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+Nanoseconds = npt.NDArray[np.int64]
+
+
+class Outcome(str, Enum):
+    """How an exchange ended. CUT is ours (the measurement was over), not a failure of the engine."""
+
+    OK = "ok"
+    CUT = "cut"
+    CONNECT = "connect"
+    HTTP_STATUS = "http-status"
+    DISCONNECT = "disconnect"
+    STALL = "stall"
+    TIMEOUT = "timeout"
+    ENGINE_ERROR = "engine-error"
+    ABORTED = "aborted"
+    MALFORMED = "malformed"
+    EMPTY = "empty"
+
+    @property
+    def failed(self) -> bool:
+        return self not in (Outcome.OK, Outcome.CUT)
+
+
+def _no_events() -> Nanoseconds:
+    return np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Everything known of one request.
+
+    `send_ns` is taken right before the request's bytes are handed to the socket. `event_ns` holds the
+    arrival of each event with generated content, first to last; `first_event_ns` is the first event of
+    any kind (a role-only chunk counts), `first_token_ns` the first with generated content,
+    `first_visible_ns` the first whose text is not only reasoning. `connects` counts connections opened
+    for it (0 on a kept-alive one).
+    """
+
+    id: str
+    user: int
+    prompt: int
+    send_ns: int
+    end_ns: int
+    outcome: Outcome
+    headers_ns: int = 0
+    first_event_ns: int = 0
+    first_token_ns: int = 0
+    first_visible_ns: int = 0
+    event_ns: Nanoseconds = field(default_factory=_no_events)
+    status: int = 0
+    detail: str = ""
+    finish_reason: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    text_chars: int = 0
+    connects: int = 0
+
+    @property
+    def last_token_ns(self) -> int:
+        return int(self.event_ns[-1]) if len(self.event_ns) else 0
+
+    @property
+    def tokens(self) -> int:
+        """Generated tokens: the engine's own count where it gives one, else the events with content."""
+        return len(self.event_ns) if self.completion_tokens is None else self.completion_tokens

@@ -1,0 +1,48 @@
+"""A model of the catalogue: where its weights come from and what they are."""
+
+from __future__ import annotations
+
+from backends.contract import ModelTraits, Quantization, Value, WeightsFormat
+
+
+class HubOrigin(Value):
+    """Weights on the Hugging Face hub, at one revision (a commit hash)."""
+
+    repository: str
+    revision: str
+    gated: bool
+
+
+class MadeOrigin(Value):
+    """Weights made here by `quantize`: `recipe` names the shape, identical on every machine."""
+
+    recipe: str
+
+
+class Model(Value):
+    """One entry of catalog/models.toml."""
+
+    id: str
+    title: str
+    hub: HubOrigin | None = None
+    made: MadeOrigin | None = None
+    formats: tuple[WeightsFormat, ...]
+    quantization: Quantization
+    dtype: str
+    parameters: int
+    weights_bytes: int
+    context_tokens: int
+    architecture: str = "LlamaForCausalLM"
+
+    @property
+    def traits(self) -> ModelTraits:
+        return ModelTraits(
+            id=self.id,
+            served_name=self.id,
+            formats=self.formats,
+            quantization=self.quantization,
+            dtype=self.dtype,
+            weights_bytes=self.weights_bytes,
+            context_tokens=self.context_tokens,
+            architecture=self.architecture,
+        )

@@ -1,0 +1,60 @@
+"""What a cell came to. `METHOD` is bumped by any change that can move a number."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from pydantic import Field
+
+from backends.contract import FailureCause, Value
+from orchestrator.domain.cell import Cell
+from orchestrator.domain.metrics import Metrics
+from orchestrator.domain.provenance import Provenance
+from orchestrator.domain.verdict import Verdict
+
+METHOD = 1
+SCHEMA = 1
+
+
+class Phase(str, Enum):
+    """The phases of a cell group; each has a deadline and a ledger entry."""
+
+    IMAGE = "image"
+    WEIGHTS = "weights"
+    UP = "up"
+    READY = "ready"
+    WARMUP = "warm-up"
+    MEASURE = "measure"
+    DOWN = "down"
+
+
+class Failure(Value):
+    """Why a cell has no figures."""
+
+    phase: Phase
+    cause: FailureCause
+    message: str
+    hint: str = ""
+    log_tail: str = ""
+
+
+class TelemetrySummary(Value):
+    """Means and maxima over the steady window, by series name."""
+
+    mean: dict[str, float] = Field(default_factory=dict)
+    max: dict[str, float] = Field(default_factory=dict)
+
+
+class Result(Value):
+    """A cell's end: metrics and verdict, or a failure. Never both."""
+
+    schema_version: int = SCHEMA
+    method: int = METHOD
+    cell: Cell
+    started_at: str = Field(description="wall clock, UTC, ISO 8601; for people, never for arithmetic")
+    metrics: Metrics | None = None
+    verdict: Verdict | None = None
+    telemetry: TelemetrySummary = TelemetrySummary()
+    provenance: Provenance | None = None
+    failure: Failure | None = None
+    phases_s: dict[Phase, float] = Field(default_factory=dict)

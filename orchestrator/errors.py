@@ -1,0 +1,63 @@
+"""Every error that ends a command, each with what to do next and the exit code.
+
+BenchError
+├── RequestError    2  what was asked for: unknown name, impossible pair, bad value
+├── HostError       3  the box: no daemon, no disk, port taken; nothing after it may be measured
+├── CellError       4  this cell: build, start, load; recorded, the run goes on
+└── Interrupted   130  Ctrl-C or SIGTERM, after teardown
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from backends.contract import FailureCause
+
+
+class BenchError(Exception):
+    """An error that a person will read. `hint` says what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class RequestError(BenchError):
+    exit_code = 2
+
+
+class HostError(BenchError):
+    exit_code = 3
+
+
+class CellError(BenchError):
+    """A cell failed. `log_tail` is the engine's last words, captured before teardown."""
+
+    exit_code = 4
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        cause: FailureCause = FailureCause.UNKNOWN,
+        log_tail: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.cause = cause
+        self.log_tail = log_tail
+
+
+class Interrupted(BenchError):  # noqa: N818 - an interrupt is not an error of anything
+    exit_code = 130
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
+    """The error for a name that is not in a list: the nearest one, then all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    return RequestError(f"unknown {kind} {name!r}.{meant}", hint=f"known: {', '.join(names)}")
