@@ -76,7 +76,7 @@ def _requests(m: Metrics) -> Finding | None:
 
 
 def _users(m: Metrics, users: int) -> Finding | None:
-    if m.active_users_mean >= 0.95 * users:  # noqa: PLR2004 - DESIGN.md section 6: steady is >= 95 % of users
+    if m.active_users_mean >= 0.95 * users:
         return None
     text = f"{m.active_users_mean:.1f} of {users} users had a request in flight on average"
     return Finding(reason=Reason.USERS_MISSING, level=Level.SUSPECT, text=text)
