@@ -109,6 +109,21 @@ class ModelTraits(Value):
     architecture: str = "LlamaForCausalLM"
 
 
+class Matched(Value):
+    """What `matched` sets alike on every engine, as far as the engine has the setting."""
+
+    max_sequences: int
+    sequence_tokens: int
+    kv_tokens: int
+    dtype: str = "float16"
+
+
+MATCHED = {
+    Accelerator.CPU: Matched(max_sequences=16, sequence_tokens=2048, kv_tokens=16 * 2048),
+    Accelerator.CUDA: Matched(max_sequences=256, sequence_tokens=2048, kv_tokens=256 * 1024),
+}
+
+
 class Source(Value):
     """Where a fact was read: a URL, or a `file:line` of the engine's own source."""
 
@@ -161,6 +176,7 @@ class Release(Value):
     id: str
     date: str
     builds: tuple[Build, ...]
+    profiles: tuple[Profile, ...] = (Profile.DEFAULTS, Profile.MATCHED)
 
     def build(self, accelerator: Accelerator) -> Build | None:
         return next((b for b in self.builds if b.accelerator is accelerator), None)
@@ -197,7 +213,7 @@ class ServeSpec(Value):
 
 
 class ReadySpec(Value):
-    """How an engine says that it serves, and the log lines that mean that it never will."""
+    """How an engine says that it serves, and the log lines that mean that it never will though it lives."""
 
     health_path: str
     models_path: str | None = "/v1/models"
@@ -220,6 +236,52 @@ class Deviation(Value):
     value: str
     reason: str
     source: Source | None = None
+
+
+def changed(flags: tuple[str, ...], reason: str, source: Source | None = None) -> tuple[Deviation, ...]:
+    """The deviations that a run of flags makes: `--flag value` pairs and lone switches."""
+    found = []
+    for i, flag in enumerate(flags):
+        if flag.startswith("--"):
+            following = flags[i + 1] if i + 1 < len(flags) else "--"
+            value = "on" if following.startswith("--") else following
+            found.append(Deviation(setting=flag, value=value, reason=reason, source=source))
+    return tuple(found)
+
+
+# What engines on Python, PyTorch and CUDA print alike; adapters put their own signatures before these.
+COMMON_FAILURES = (
+    FailureSignature(
+        pattern=r"error: unrecognized arguments|error: argument ",
+        cause=FailureCause.BAD_FLAG,
+        hint="this release does not know the flag; see the log",
+    ),
+    FailureSignature(
+        pattern=r"CUDA out of memory|OutOfMemoryError|cudaErrorMemoryAllocation|can't allocate memory",
+        cause=FailureCause.MEMORY_WEIGHTS,
+        hint="the weights do not fit: take a smaller or a quantised model, or free memory",
+    ),
+    FailureSignature(
+        pattern=r"GatedRepoError|Cannot access gated repo|401 Client Error",
+        cause=FailureCause.GATED_MODEL,
+        hint="accept the model's licence on the hub and set HF_TOKEN",
+    ),
+    FailureSignature(
+        pattern=r"driver version is insufficient|forward compatibility was attempted",
+        cause=FailureCause.DRIVER_TOO_OLD,
+        hint="the image's CUDA is newer than the driver: update the driver, or take an older release",
+    ),
+    FailureSignature(
+        pattern=r"address already in use|couldn't bind|bind HTTP server socket",
+        cause=FailureCause.PORT_IN_USE,
+        hint="another program holds the port; choose one with PORT=",
+    ),
+    FailureSignature(
+        pattern=r"ImportError: .*\.so|cannot open shared object file",
+        cause=FailureCause.MISSING_LIBRARY,
+        hint="a system library is missing: install the named one, or use RUNTIME=docker",
+    ),
+)
 
 
 class MetricsMap(Value):
@@ -262,9 +324,9 @@ class Backend(ABC):
     def ready(self, build: Build) -> ReadySpec:
         """How to see that the engine serves."""
 
-    @abstractmethod
     def dialects(self, build: Build) -> tuple[Dialect, ...]:
         """The wire shapes that the release serves, the preferred one first."""
+        return (Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS)
 
     @abstractmethod
     def metrics(self, build: Build) -> MetricsMap | None:

@@ -1,0 +1,198 @@
+"""The shared load client as the orchestrator sees it: a process of its own, driven through a pipe.
+
+While the load runs, this side reads ended replies from the spool and turns them into exchanges.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import BinaryIO
+
+from typing_extensions import Self
+
+from backends.contract import Dialect
+from orchestrator.domain.exchange import Exchange
+from orchestrator.domain.metrics import ttft_s
+from orchestrator.errors import CellError
+from orchestrator.load.dialects import exchange
+from orchestrator.load.spec import Done, LoadSpec, Progress
+from orchestrator.load.spool import read
+from orchestrator.load.worker import main
+
+POLL_S = 0.2
+STOP_S = 10.0
+RECENT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The state of a running load, over the last 5 s. `tokens_per_s` counts the chunks that came and
+    takes from the ended exchanges how many tokens a chunk holds; results count tokens exactly."""
+
+    elapsed_s: float
+    active: int
+    ended: int
+    failed: int
+    tokens_per_s: float
+    ttft_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a stretch of load came to."""
+
+    exchanges: list[Exchange]
+    start_ns: int
+    end_ns: int
+    client_cpu_s: float
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """One running stretch: what has been read of it so far."""
+
+    dialect: Dialect
+    spool: BinaryIO
+    exchanges: list[Exchange] = field(default_factory=list)
+    tokens: int = 0
+    pieces: int = 0
+    ticks: deque[Progress] = field(default_factory=lambda: deque(maxlen=int(RECENT_S) + 1))
+
+    def catch_up(self) -> None:
+        for reply in read(self.spool):
+            self.exchanges.append(exchange(self.dialect, reply))
+            self.tokens += self.exchanges[-1].tokens
+            self.pieces += len(reply.pieces)
+
+    def live(self, tick: Progress) -> Live:
+        self.ticks.append(tick)
+        first = self.ticks[0]
+        passed_s = tick.elapsed_s - first.elapsed_s
+        rate = (tick.pieces - first.pieces) / passed_s if passed_s else tick.pieces / tick.elapsed_s
+        return Live(
+            elapsed_s=tick.elapsed_s,
+            active=tick.active,
+            ended=tick.ended,
+            failed=sum(x.outcome.failed for x in self.exchanges),
+            tokens_per_s=rate * self.tokens / self.pieces if self.pieces else rate,
+            ttft_s=_recent_ttft_s(self.exchanges),
+        )
+
+
+class LoadClient:
+    """A context manager around the client's process. One stretch of load at a time."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, self._theirs = context.Pipe()
+        self._process = context.Process(
+            target=main, args=(self._theirs,), daemon=True, name="levelbench-load"
+        )
+        self._folder = TemporaryDirectory(prefix="levelbench-load-")
+        self._stretches = 0
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        self._process.start()
+        self._theirs.close()  # so that their end's death is an EOF on ours
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pipe.close()
+        self._process.join(STOP_S if kind is None else 1.0)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._process.close()
+        self._folder.cleanup()
+
+    def run(
+        self,
+        spec: LoadSpec,
+        dialect: Dialect,
+        *,
+        on_live: Callable[[Live], None],
+        watch: Callable[[], None],
+    ) -> Record:
+        """Run one stretch. `watch` is called a few times a second and may raise to end it at once;
+        the client is then stopped and the exception goes on."""
+        self._stretches += 1
+        path = Path(self._folder.name) / f"{self._stretches}.spool"
+        path.touch()
+        self._send((spec, path))
+        with path.open("rb") as spool:
+            stretch = _Stretch(dialect, spool)
+            try:
+                done = self._follow(stretch, on_live, watch)
+            except BaseException:
+                self._halt()
+                raise
+            stretch.catch_up()
+        path.unlink()
+        return Record(stretch.exchanges, done.start_ns, done.end_ns, done.cpu_s)
+
+    def _follow(self, stretch: _Stretch, on_live: Callable[[Live], None], watch: Callable[[], None]) -> Done:
+        while True:
+            watch()
+            message = self._receive(POLL_S)
+            if isinstance(message, Done):
+                return message
+            if message is not None:
+                stretch.catch_up()
+                on_live(stretch.live(message))
+
+    def _halt(self) -> None:
+        """Stop the current stretch and wait until the client is idle again, or end its process."""
+        try:
+            self._send(None)
+            while not isinstance(self._receive(STOP_S), Done | None):
+                pass
+        except CellError:
+            self._process.kill()
+
+    def _send(self, message: object) -> None:
+        try:
+            self._pipe.send(message)
+        except OSError as error:
+            raise self._died() from error
+
+    def _receive(self, timeout_s: float) -> Progress | Done | None:
+        try:
+            if not self._pipe.poll(timeout_s):
+                return None
+            message: Progress | Done = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+        return message
+
+    def _died(self) -> CellError:
+        self._process.join(1.0)
+        return CellError(
+            f"the load client's process died (exit code {self._process.exitcode})",
+            hint="see above for its traceback; a kill by the kernel shows in dmesg",
+        )
+
+
+def _recent_ttft_s(exchanges: list[Exchange]) -> float | None:
+    """Mean TTFT of the exchanges that ended within 5 s before the newest end."""
+    if not exchanges:
+        return None
+    since_ns = exchanges[-1].end_ns - RECENT_S * 1e9
+    recent: list[float] = []
+    for x in reversed(exchanges):
+        if x.end_ns < since_ns:
+            break
+        if x.first_token_ns:
+            recent.append(ttft_s(x))
+    return sum(recent) / len(recent) if recent else None

@@ -1,0 +1,85 @@
+"""The client's own process: nothing runs in it but the users' loop, with the garbage collector off.
+
+What else ran in the loop, the collector first, made the error of every client measured
+(docs/decisions/0003-load-client-process.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+
+import uvloop
+
+from orchestrator.load.spec import Done, LoadSpec, Progress, Reply
+from orchestrator.load.spool import encode
+from orchestrator.load.users import Users
+
+PROGRESS_S = 1.0
+
+
+def main(pipe: Pipe) -> None:
+    """Serve (spec, spool path) orders until the pipe closes. Any other message stops the current one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    gc.disable()
+    while True:
+        try:
+            order = pipe.recv()
+        except EOFError:
+            return
+        if order is None:
+            continue  # a stop that came after the end
+        spec, spool_path = order
+        gc.collect()
+        gc.freeze()
+        pipe.send(uvloop.run(_load(spec, spool_path, pipe)))
+
+
+async def _load(spec: LoadSpec, spool_path: Path, pipe: Pipe) -> Done:
+    loop = asyncio.get_running_loop()
+    before_s = _cpu_s()
+    with spool_path.open("wb") as spool:
+
+        def keep(reply: Reply) -> None:
+            spool.write(encode(reply))
+
+        users = Users(spec, keep)
+        loop.add_reader(pipe.fileno(), _on_message, loop, pipe, users)
+        ticker = asyncio.create_task(_tick(users, pipe, spool.flush))
+        try:
+            start_ns, end_ns = await users.run()
+        finally:
+            ticker.cancel()
+            loop.remove_reader(pipe.fileno())
+            os.set_blocking(pipe.fileno(), True)  # uvloop's add_reader had made it non-blocking
+    return Done(start_ns=start_ns, end_ns=end_ns, cpu_s=_cpu_s() - before_s)
+
+
+def _on_message(loop: asyncio.AbstractEventLoop, pipe: Pipe, users: Users) -> None:
+    try:
+        pipe.recv()
+    except EOFError:
+        loop.remove_reader(pipe.fileno())  # the parent is gone: end as if stopped
+    users.stop()
+
+
+async def _tick(users: Users, pipe: Pipe, flush: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    start_s = loop.time()
+    while True:
+        await asyncio.sleep(PROGRESS_S)
+        flush()
+        elapsed_s = loop.time() - start_s
+        pipe.send(Progress(elapsed_s, active=users.active, ended=users.ended, pieces=users.pieces))
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
