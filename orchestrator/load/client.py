@@ -18,7 +18,6 @@ from typing_extensions import Self
 
 from backends.contract import Dialect
 from orchestrator.domain.exchange import Exchange
-from orchestrator.domain.metrics import ttft_s
 from orchestrator.errors import CellError
 from orchestrator.load.dialects import exchange
 from orchestrator.load.spec import Done, LoadSpec, Progress
@@ -194,5 +193,5 @@ def _recent_ttft_s(exchanges: list[Exchange]) -> float | None:
         if x.end_ns < since_ns:
             break
         if x.first_token_ns:
-            recent.append(ttft_s(x))
+            recent.append((x.first_token_ns - x.send_ns) / 1e9)
     return sum(recent) / len(recent) if recent else None

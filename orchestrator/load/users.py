@@ -155,6 +155,7 @@ class Users:
 
 
 def _failed(reply: Reply) -> bool:
-    """Whether to back off: a transport failure, a bad status, or an error object within a 200."""
-    bad = reply.outcome.failed or reply.status != 200  # noqa: PLR2004 - HTTP's OK
-    return bad or (bool(reply.pieces) and b'"error":{' in reply.pieces[-1].replace(b" ", b""))
+    """Whether to back off: a transport failure, a bad status, or an error object at the end of a 200."""
+    if reply.outcome.failed or reply.status != 200:  # noqa: PLR2004 - HTTP's OK
+        return True
+    return any(b'"error":{' in piece.replace(b" ", b"") for piece in reply.pieces[-2:])
