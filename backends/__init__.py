@@ -7,6 +7,8 @@ from pathlib import Path
 
 from backends.contract import Backend
 
+DEFAULT = "llama-cpp"  # what a bare `make bench` measures: a second to install, no GPU
+
 _NOT_ADAPTERS = {"__init__", "contract"}
 
 

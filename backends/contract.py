@@ -154,7 +154,8 @@ class Build(Value):
 
     `base` is an image reference (by digest where it is known). A build with `packages` also has a
     process form: the same packages in a virtual environment. `context` are files under
-    dockerfiles/context/ which the image or the process gets beside the engine.
+    dockerfiles/context/ which the image or the process gets beside the engine. `python` and
+    `max_python` bound the interpreters which the packages are locked for.
     """
 
     accelerator: Accelerator
@@ -219,6 +220,13 @@ class ReadySpec(Value):
     models_path: str | None = "/v1/models"
     deadline_s: float
     fatal: tuple[str, ...] = ()
+
+
+class Readback(Value):
+    """A setting in force, as the engine's log tells it: a pattern whose first group is the value."""
+
+    name: str
+    pattern: str
 
 
 class FailureSignature(Value):
@@ -331,6 +339,10 @@ class Backend(ABC):
     @abstractmethod
     def metrics(self, build: Build) -> MetricsMap | None:
         """The engine's own figures, or None where it exposes none."""
+
+    @abstractmethod
+    def readbacks(self, build: Build) -> tuple[Readback, ...]:
+        """Settings to read back from the log once the engine serves: what was asked is not what is."""
 
     @abstractmethod
     def failures(self, build: Build) -> tuple[FailureSignature, ...]:

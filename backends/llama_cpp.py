@@ -21,6 +21,7 @@ from backends.contract import (
     ModelTraits,
     PackageSet,
     Profile,
+    Readback,
     ReadySpec,
     Refusal,
     Release,
@@ -39,7 +40,7 @@ _CPU = Build(
     packages=(PackageSet(lock="llama-cpp-cpu.txt"),),
     system_packages=("libgomp1",),
     context=("llama_cpp_server.py",),
-    python=(3, 11),
+    python=(3, 10),
     install_bytes=110 * 2**20,
     source=Source(text="https://pypi.org/project/xllamacpp/2026.10.11549/"),
 )
@@ -93,6 +94,13 @@ class LlamaCpp(Backend):
             Gauge.PROMPT_TOKENS: "llamacpp:prompt_tokens_total",
         }
         return MetricsMap(path="/metrics", names=names)
+
+    def readbacks(self, build: Build) -> tuple[Readback, ...]:
+        return (
+            Readback(name="slots", pattern=r"n_slots = (\d+)"),
+            Readback(name="context_per_slot", pattern=r"n_ctx_slot = (\d+)"),
+            Readback(name="kv_unified", pattern=r"kv_unified = '(\w+)'"),
+        )
 
     def failures(self, build: Build) -> tuple[FailureSignature, ...]:
         return (*_FAILURES, *COMMON_FAILURES)

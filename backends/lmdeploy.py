@@ -17,6 +17,7 @@ from backends.contract import (
     Mount,
     Profile,
     Quantization,
+    Readback,
     ReadySpec,
     Refusal,
     Release,
@@ -86,6 +87,14 @@ class Lmdeploy(Backend):
             Gauge.PROMPT_TOKENS: "lmdeploy:prompt_tokens_total",
         }
         return MetricsMap(path="/metrics", names=names)
+
+    def readbacks(self, build: Build) -> tuple[Readback, ...]:
+        """The log's wording was not seen on a GPU: what is not found is not shown."""
+        return (
+            Readback(name="max_batch_size", pattern=r"max_batch_size=(\d+)"),
+            Readback(name="kv_pool_share", pattern=r"cache_max_entry_count=([\d.]+)"),
+            Readback(name="dtype", pattern=r"dtype='?(\w+)"),
+        )
 
     def failures(self, build: Build) -> tuple[FailureSignature, ...]:
         return COMMON_FAILURES

@@ -22,6 +22,7 @@ from backends.contract import (
     PackageSet,
     Profile,
     Quantization,
+    Readback,
     ReadySpec,
     Refusal,
     Release,
@@ -96,9 +97,9 @@ class Vllm(Backend):
             "VLLM_ENGINE_READY_TIMEOUT_S": "1800",
         }
         if on_cpu:
-            env |= {"VLLM_CPU_KVCACHE_SPACE": str(_KV_CPU_GIB), **_cpu_threads(host)}
+            env["VLLM_CPU_KVCACHE_SPACE"] = str(_KV_CPU_GIB)
         else:
-            env |= {"VLLM_CACHE_ROOT": f"{Mount.CACHE.value}/vllm"}
+            env["VLLM_CACHE_ROOT"] = f"{Mount.CACHE.value}/vllm"
         return ServeSpec(
             argv=argv,
             env=env,
@@ -125,6 +126,9 @@ class Vllm(Backend):
         }
         return MetricsMap(path="/metrics", names=names)
 
+    def readbacks(self, build: Build) -> tuple[Readback, ...]:
+        return tuple(Readback(name=name, pattern=pattern) for name, pattern in _READBACKS)
+
     def failures(self, build: Build) -> tuple[FailureSignature, ...]:
         own = (FailureSignature(pattern=p, cause=c, hint=h) for p, c, h in _FAILURES)
         return (*own, *COMMON_FAILURES)
@@ -139,15 +143,7 @@ class Vllm(Backend):
             value=f"{_KV_CPU_GIB} GiB",
             reason="the default takes a share of all memory, which the client and models share",
         )
-        cores = (
-            Deviation(setting=k, value=v, reason="one core is left to the load client")
-            for k, v in _cpu_threads(host).items()
-        )
-        return (*changed(("--enforce-eager",), eager), kv_cache, *cores, *matched)
-
-
-def _cpu_threads(host: HostTraits) -> dict[str, str]:
-    return {"VLLM_CPU_NUM_OF_RESERVED_CPU": "1"} if host.cpus > 1 else {}
+        return (*changed(("--enforce-eager",), eager), kv_cache, *matched)
 
 
 def _profile_flags(build: Build, profile: Profile) -> tuple[str, ...]:
@@ -162,6 +158,13 @@ def _profile_flags(build: Build, profile: Profile) -> tuple[str, ...]:
     )
 
 
+_READBACKS = (
+    ("kv_tokens", r"KV cache size: ([\d,]+) tokens"),
+    ("dtype", r"dtype=torch\.(\w+)"),
+    ("max_sequence_tokens", r"max_seq_len=(\d+)"),
+    ("prefix_caching", r"enable_prefix_caching=(\w+)"),
+    ("chunked_prefill", r"enable_chunked_prefill=(\w+)"),
+)
 _FAILURES = (
     (
         r"Insufficient space in /dev/shm|shared-memory allocation",

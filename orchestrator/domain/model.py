@@ -35,6 +35,16 @@ class Model(Value):
     architecture: str = "LlamaForCausalLM"
 
     @property
+    def origin(self) -> str:
+        """The step that brings the weights, in one line."""
+        if self.made is not None:
+            return f"make {self.id} here: recipe {self.made.recipe}, random weights, byte-identical each time"
+        if self.hub is None:
+            return "no origin"
+        gated = ", gated: needs HF_TOKEN" if self.hub.gated else ""
+        return f"fetch {self.hub.repository}@{self.hub.revision} ({self.weights_bytes / 1e9:.1f} GB{gated})"
+
+    @property
     def traits(self) -> ModelTraits:
         return ModelTraits(
             id=self.id,

@@ -175,7 +175,7 @@ def _outcome(reply: Reply, reading: _Reading) -> tuple[Outcome, str]:
 def _content_outcome(reading: _Reading) -> tuple[Outcome, str]:
     faults = (
         (reading.error != "", Outcome.ENGINE_ERROR, reading.error),
-        # vLLM ends streams so on SIGTERM (cpu-engine.md, section 5)
+        # an engine that is stopped may end its streams so, under HTTP 200 (cpu-engine.md, section 5)
         (reading.finish_reason == "abort", Outcome.ABORTED, "the engine aborted the stream"),
         (reading.malformed != "", Outcome.MALFORMED, f"not a JSON event: {reading.malformed}"),
         (

@@ -1,0 +1,44 @@
+# Every target is one call of the `levelbench` command; `make help` lists them.
+# Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PORT BASE RUN JSON PLAN
+
+PYTHON ?= python3
+VENV ?= .venv
+LEVELBENCH := $(VENV)/bin/levelbench $(if $(BASE),--base-image $(BASE)) $(if $(PORT),--port $(PORT))
+LOWER = $(shell echo $(1) | tr A-Z a-z)
+option = $(if $($(1)),--$(call LOWER,$(1)) "$($(1))")
+OPTIONS = $(foreach name,BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR,$(call option,$(name))) $(if $(JSON),--json)
+
+.DEFAULT_GOAL := help
+.PHONY: help bench plan report doctor test check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+bench: $(VENV)/.ready ## measure an engine: BACKEND=llama-cpp,vllm MODEL=small USERS=1,4,16 (PLAN=1 only plans)
+	@$(LEVELBENCH) $(if $(PLAN),plan,bench) $(OPTIONS)
+
+plan: $(VENV)/.ready ## print what bench would do, and touch nothing
+	@$(LEVELBENCH) plan $(OPTIONS)
+
+report: $(VENV)/.ready ## write and print the report of RUN= (default: the latest)
+	@$(LEVELBENCH) report $(RUN) $(if $(JSON),--json)
+
+doctor: $(VENV)/.ready ## say what this host can measure, and what to do about the rest
+	@$(LEVELBENCH) doctor $(if $(JSON),--json)
+
+test: $(VENV)/.ready-dev ## run the tests; MARK=docker or MARK=engine for those with real parts
+	@$(VENV)/bin/python -m pytest $(if $(MARK),-m "$(MARK)")
+
+check: $(VENV)/.ready-dev ## ruff, format, mypy strict, architecture tests
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/python -m pytest -q tests/test_architecture.py
+
+clean: $(VENV)/.ready ## remove what dead runs left, images and caches; runs stay
+	@$(LEVELBENCH) clean
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh .ci/venv requirements.lock
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh .ci/venv requirements-dev.lock
+	@touch $@

@@ -1,0 +1,272 @@
+"""Runs a plan: each group of cells from image to proven teardown, results written as they come.
+
+Read `run_group` first: it is DESIGN.md section 5, top to bottom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from tokenizers import Tokenizer
+
+from backends.contract import Accelerator, Backend
+from orchestrator import measure, steps
+from orchestrator.catalog import prompts
+from orchestrator.console import Console
+from orchestrator.domain.cell import Cell
+from orchestrator.domain.plan import GroupPlan, Plan
+from orchestrator.domain.provenance import Host, Image, Provenance
+from orchestrator.domain.result import Failure, Phase, Result
+from orchestrator.domain.verdict import judge
+from orchestrator.errors import CellError
+from orchestrator.host import sources
+from orchestrator.host.summary import summarise
+from orchestrator.host.telemetry import Telemetry
+from orchestrator.interrupts import Interrupts
+from orchestrator.load.client import LoadClient
+from orchestrator.load.draw import Draw
+from orchestrator.ready import Ladder, effective, wait_until_ready
+from orchestrator.runtime.checkout import Checkout
+from orchestrator.runtime.interface import Deployment, DeploymentSpec, Runtime
+from orchestrator.store.runs import RunFolder, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What a run works with. Tests put fakes in. `dolly_path` is where the article's prompts may lie."""
+
+    runtime: Runtime
+    backends: dict[str, Backend]
+    host: Host
+    checkout: Checkout
+    cache_dir: Path
+    dolly_path: Path
+    token: str | None
+    console: Console
+    interrupts: Interrupts
+
+
+def run(plan: Plan, kit: Kit, folder: RunFolder) -> bool:
+    """Every group in turn; gives whether every cell has figures.
+
+    A CellError is recorded and the next group goes on. HostError and Interrupted end the run: after
+    them nothing may be measured here.
+    """
+    ended_well = [run_group(group, kit, folder) for group in plan.groups]
+    folder.journal("run-ended", complete=all(ended_well))
+    return all(ended_well)
+
+
+def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder) -> bool:
+    """One deployment and all its cells."""
+    kit.console.say(f"{plan.group.id}: {plan.group.version}, {plan.group.runtime.value}", "bold")
+    group = Group(plan, kit, folder)
+    try:
+        with group.phase(Phase.IMAGE):
+            image = kit.runtime.image(plan.image, kit.console.step)
+        with group.phase(Phase.WEIGHTS):
+            weights = steps.weights(plan.model, kit.cache_dir, token=kit.token, progress=kit.console.step)
+            draw = group.draw(weights.folder)
+        with group.deployed(image, weights) as deployment, LoadClient() as client:
+            target = group.target(deployment, client, draw)
+            with group.phase(Phase.READY):
+                group.climb(deployment)
+                measure.probe(target)
+            with group.phase(Phase.WARMUP):
+                measure.warm_up(target, plan.group.workload)
+            provenance = group.provenance(deployment, image, weights, draw)
+            with group.telemetry(target) as telemetry:
+                for cell in plan.group.cells:
+                    measure.settle(target)
+                    group.measure(cell, target, provenance, telemetry)
+    except CellError as error:
+        group.fail(error)
+    return not group.failed
+
+
+class Group:
+    """One group while it runs: its phases' times, the phase it is in, the cells that have ended."""
+
+    def __init__(self, plan: GroupPlan, kit: Kit, folder: RunFolder) -> None:
+        self._plan = plan
+        self._kit = kit
+        self._folder = folder
+        self._backend = kit.backends[plan.group.backend]
+        self._build = plan.image.build
+        self._log_path = folder.log_path(plan.group.id)
+        self._phase = Phase.IMAGE
+        self._phases_s: dict[Phase, float] = {}
+        self._ended: set[str] = set()
+        self.failed = False
+
+    @contextmanager
+    def phase(self, phase: Phase, title: str = "") -> Iterator[None]:
+        """A phase: told, timed, journalled, its time kept for the results."""
+        self._phase = phase
+        name = f"{phase.value} {title}".strip()
+        self._folder.journal("phase-began", group=self._plan.group.id, phase=name)
+        began_s = perf_counter()
+        with self._kit.console.phase(name):
+            yield
+        self._phases_s[phase] = perf_counter() - began_s
+        self._folder.journal(
+            "phase-ended", group=self._plan.group.id, phase=name, took_s=self._phases_s[phase]
+        )
+
+    def draw(self, weights_dir: Path) -> Draw:
+        """The prompts that fit the workload, counted by the model's own tokenizer."""
+        tokenizer = Tokenizer.from_file(str(weights_dir / "tokenizer.json"))
+        spec = self._plan.group.workload.prompts
+
+        def count_tokens(text: str) -> int:
+            return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+        return Draw(
+            prompts=prompts.load(spec, dolly_path=self._kit.dolly_path, count_tokens=count_tokens),
+            system=prompts.system_prompt(),
+            dialect=self._plan.group.dialect,
+            served_name=self._plan.model.traits.served_name,
+            sampling=self._plan.group.workload.sampling,
+            seed=spec.seed,
+        )
+
+    @contextmanager
+    def deployed(self, image: Image, weights: steps.Artifact) -> Iterator[Deployment]:
+        """The engine, up; taken down whatever happens, with proof."""
+        spec = DeploymentSpec(
+            name=f"{self._folder.id}-{self._plan.group.id}",
+            image=image,
+            build_context=self._build.context,
+            serve=self._plan.serve,
+            model_id=self._plan.model.id,
+            weights_dir=weights.folder,
+            log_path=self._log_path,
+            gpus=self._gpus(),
+            port=self._plan.port,
+        )
+        deployment: Deployment | None = None
+        try:
+            with self._kit.interrupts.deferred(), self.phase(Phase.UP):
+                deployment = self._kit.runtime.up(spec)
+            yield deployment
+        finally:
+            if deployment is not None:
+                self._down(deployment)
+
+    def target(self, deployment: Deployment, client: LoadClient, draw: Draw) -> measure.Target:
+        return measure.Target(
+            runtime=self._kit.runtime,
+            deployment=deployment,
+            client=client,
+            draw=draw,
+            signatures=self._backend.failures(self._build),
+            metrics=self._backend.metrics(self._build),
+        )
+
+    def climb(self, deployment: Deployment) -> None:
+        """Up the readiness ladder, from a live process to the right model."""
+        ladder = Ladder(
+            spec=self._backend.ready(self._build),
+            served_name=self._plan.model.traits.served_name,
+            signatures=self._backend.failures(self._build),
+        )
+        wait_until_ready(self._kit.runtime, deployment, ladder, progress=self._kit.console.step)
+
+    @contextmanager
+    def telemetry(self, target: measure.Target) -> Iterator[Telemetry]:
+        """Everything that is read once a second while the cells run."""
+        deployment = target.deployment
+        found = [
+            *sources.gpu_sources(self._gpus()),
+            sources.engine_source(lambda: self._kit.runtime.usage(deployment)),
+            sources.client_source(target.client.pid or 0),
+            sources.host_source(),
+        ]
+        if target.metrics is not None:
+            found.append(sources.metrics_source(deployment.url, target.metrics))
+        with Telemetry(found) as telemetry:
+            yield telemetry
+
+    def measure(
+        self, cell: Cell, target: measure.Target, provenance: Provenance, telemetry: Telemetry
+    ) -> None:
+        """One cell: load, judge, write at once."""
+        cell_folder = self._folder.cell(cell.id)
+        cell_folder.begin(cell)
+        started_at = utc_now()
+        with self.phase(Phase.MEASURE, cell.load.id):
+            record, metrics, span = measure.load(target, cell, self._kit.console)
+        samples = [s for s in telemetry.samples() if span.start_ns <= s.t_ns <= span.end_ns]
+        result = Result(
+            cell=cell,
+            started_at=started_at,
+            metrics=metrics,
+            verdict=judge(metrics, users=cell.load.users),
+            telemetry=summarise(telemetry.samples(), span.steady_ns, span.end_ns),
+            provenance=provenance,
+            phases_s=dict(self._phases_s),
+        )
+        self._save(result, exchanges=record.exchanges, samples=samples)
+
+    def provenance(
+        self, deployment: Deployment, image: Image, weights: steps.Artifact, draw: Draw
+    ) -> Provenance:
+        return Provenance(
+            levelbench=self._kit.checkout.version,
+            git_revision=self._kit.checkout.git_revision,
+            git_dirty=self._kit.checkout.git_dirty,
+            host=self._kit.host,
+            runtime=self._plan.group.runtime,
+            runtime_version=self._kit.runtime.version,
+            engine_version=self._build.version,
+            image=image,
+            argv=deployment.argv,
+            env=deployment.env,
+            weights_digest=weights.digest,
+            prompts_name=draw.prompts.name,
+            prompts_digest=draw.prompts.digest,
+            packages=self._kit.checkout.packages,
+            effective=effective(self._log_path, self._backend.readbacks(self._build)),
+            deviations=self._plan.deviations,
+        )
+
+    def fail(self, error: CellError) -> None:
+        """Record the failure for every cell that has no end yet."""
+        self.failed = True
+        failure = Failure(
+            phase=self._phase,
+            cause=error.cause,
+            message=str(error),
+            hint=error.hint,
+            log_tail=error.log_tail,
+        )
+        for cell in self._plan.group.cells:
+            if cell.id not in self._ended:
+                result = Result(
+                    cell=cell, started_at=utc_now(), failure=failure, phases_s=dict(self._phases_s)
+                )
+                self._save(result)
+        self._kit.console.error(error)
+
+    def _save(self, result: Result, **records: object) -> None:
+        self._folder.cell(result.cell.id).save(
+            result, dockerfile=self._plan.dockerfile, engine_log=self._log_path, **records
+        )
+        self._ended.add(result.cell.id)
+        self._folder.journal("cell-ended", cell=result.cell.id, failed=result.failure is not None)
+
+    def _down(self, deployment: Deployment) -> None:
+        failed_in = self._phase
+        with self._kit.interrupts.deferred(), self.phase(Phase.DOWN):
+            self._kit.runtime.down(deployment)
+        self._phase = failed_in
+
+    def _gpus(self) -> tuple[str, ...]:
+        """The first GPU, by UUID: one card serves one engine, as in the published benchmark."""
+        if self._plan.group.accelerator is not Accelerator.CUDA:
+            return ()
+        return tuple(gpu.uuid for gpu in self._kit.host.gpus[:1])

@@ -1,0 +1,61 @@
+"""Reads the catalogue's TOML into values; a mistake in it is a RequestError that names its place."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from backends.contract import Value
+from orchestrator.domain.model import Model
+from orchestrator.domain.workload import Workload
+from orchestrator.errors import RequestError, unknown
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_FOLDER = Path(__file__).parent
+_V = TypeVar("_V", bound=Value)
+
+
+def model(model_id: str) -> Model:
+    """The model of that id; RequestError with the nearest name otherwise."""
+    return _pick("model", model_id, models())
+
+
+def workload(workload_id: str) -> Workload:
+    """The workload of that id; RequestError with the nearest name otherwise."""
+    return _pick("workload", workload_id, workloads())
+
+
+@cache
+def models() -> dict[str, Model]:
+    return read(_FOLDER / "models.toml", Model)
+
+
+@cache
+def workloads() -> dict[str, Workload]:
+    return read(_FOLDER / "workloads.toml", Workload)
+
+
+def read(path: Path, kind: type[_V]) -> dict[str, _V]:
+    """One table per entry, its key being the id."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {key: kind.model_validate({"id": key, **table}) for key, table in tables.items()}
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"{path.name} is not TOML: {error}", hint="mend the line that is named") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RequestError(f"{path.name}: {faults}", hint=f"fields are those of {kind.__name__}") from error
+
+
+def _pick(kind: str, name: str, known: dict[str, _V]) -> _V:
+    if name not in known:
+        raise unknown(kind, name, known)
+    return known[name]

@@ -1,0 +1,100 @@
+"""What a person sees while a run goes on: phases with their times, and the live line of a load.
+
+On a terminal the live line is rewritten in place; elsewhere a plain line comes every five seconds.
+Everything goes to stderr, so that stdout stays for results.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console as RichConsole
+from rich.live import Live as RichLive
+from rich.text import Text
+
+from orchestrator.errors import BenchError, CellError
+from orchestrator.load.client import Live
+
+PLAIN_EVERY_S = 5.0
+
+
+class Console:
+    """One per command. Every method prints; none decides."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._rich = RichConsole(file=stream or sys.stderr, highlight=False)
+        self._live: RichLive | None = None
+        self._plain_due_s = 0.0
+
+    @property
+    def is_terminal(self) -> bool:
+        return self._rich.is_terminal
+
+    def say(self, text: str, style: str = "") -> None:
+        """One line."""
+        self._rich.print(Text(text, style=style))
+
+    def step(self, text: str) -> None:
+        """One line of detail within a phase."""
+        if self._live is not None:
+            self._live.update(Text(f"    {text}", style="dim"))
+        else:
+            self.say(f"    {text}", "dim")
+
+    def error(self, error: BenchError) -> None:
+        """What was wrong and what to do next; a cell's log tail before it."""
+        if isinstance(error, CellError) and error.log_tail:
+            self.say("    the engine's last lines:", "dim")
+            for line in error.log_tail.splitlines():
+                self.say(f"    | {line}", "dim")
+        self.say(f"error: {error}", "bold red")
+        if error.hint:
+            self.say(f"  next: {error.hint}", "yellow")
+
+    @contextmanager
+    def phase(self, title: str) -> Iterator[None]:
+        """Say that a phase begins, and how long it took at its end."""
+        began_s = time.perf_counter()
+        self.say(f"  {title} ...")
+        try:
+            yield
+        except BaseException:
+            self.say(f"  {title} FAILED after {time.perf_counter() - began_s:.1f} s", "bold red")
+            raise
+        self.say(f"  {title} done in {time.perf_counter() - began_s:.1f} s", "green")
+
+    @contextmanager
+    def load(self) -> Iterator[None]:
+        """The span in which `show` may be called."""
+        self._plain_due_s = 0.0
+        if not self.is_terminal:
+            yield
+            return
+        with RichLive(console=self._rich, refresh_per_second=4, transient=True) as self._live:
+            try:
+                yield
+            finally:
+                self._live = None
+
+    def show(self, users: int, total_s: float, live: Live) -> None:
+        """The state of a running load."""
+        line = live_line(users, total_s, live)
+        if self._live is not None:
+            self._live.update(Text(line))
+        elif live.elapsed_s >= self._plain_due_s:
+            self._plain_due_s = live.elapsed_s + PLAIN_EVERY_S
+            self.say(line)
+
+
+def live_line(users: int, total_s: float, live: Live) -> str:
+    """Time, users in flight, requests, tokens and TTFT over the last 5 s, errors, time left."""
+    ttft = "-" if live.ttft_s is None else f"{live.ttft_s * 1e3:.0f} ms"
+    left_s = max(0.0, total_s - live.elapsed_s)
+    return (
+        f"    {live.elapsed_s:4.0f} s  users {live.active}/{users}  requests {live.ended}  "
+        f"{live.tokens_per_s:.0f} tok/s  TTFT {ttft}  errors {live.failed}  {left_s:.0f} s left"
+    )

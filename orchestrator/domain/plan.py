@@ -1,0 +1,65 @@
+"""What a run will do, before anything is touched: plain JSON, printed by `plan`, stored in run.json."""
+
+from __future__ import annotations
+
+from backends.contract import Deviation, ImageSpec, Refusal, ServeSpec, Value
+from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.model import Model
+
+IMAGE_BYTES_PER_S = 40e6  # building or pulling: a guess before there is a history of phases
+WEIGHTS_BYTES_PER_S = 100e6
+UP_S = 20.0
+PER_CELL_S = 3.0
+
+
+class GroupPlan(Value):
+    """One deployment and its cells. `port` 0 means a free one."""
+
+    group: CellGroup
+    model: Model
+    image: ImageSpec
+    base: str
+    dockerfile: str | None
+    serve: ServeSpec
+    steps: tuple[str, ...]
+    deviations: tuple[Deviation, ...]
+    port: int = 0
+
+    @property
+    def measure_s(self) -> float:
+        return len(self.group.loads) * (self.group.workload.length_s + PER_CELL_S)
+
+    @property
+    def prepare_s(self) -> float:
+        """Estimate of everything before the first cell, with nothing in the caches."""
+        build_s = self.image.build.install_bytes / IMAGE_BYTES_PER_S
+        return build_s + self.model.weights_bytes / WEIGHTS_BYTES_PER_S + UP_S
+
+    @property
+    def disk_bytes(self) -> int:
+        return self.image.build.install_bytes + self.model.weights_bytes
+
+
+class Refused(Value):
+    """A backend that cannot serve the model: an outcome that plan and report show."""
+
+    backend: str
+    release: str
+    model: str
+    refusal: Refusal
+
+
+class Plan(Value):
+    """Everything that one invocation will do. `notes` tell what was decided for the user, and why."""
+
+    groups: tuple[GroupPlan, ...]
+    refused: tuple[Refused, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def disk_bytes(self) -> int:
+        return sum(g.disk_bytes for g in self.groups)
+
+    @property
+    def minutes(self) -> float:
+        return sum(g.measure_s + g.prepare_s for g in self.groups) / 60

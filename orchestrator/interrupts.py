@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM: the first one ends the run through an exception, none may skip a teardown."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from orchestrator.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """Turns signals into Interrupted, once, and never inside `deferred()`.
+
+    While deferred (an engine coming up or going down), a signal is noted and raised at the end of the
+    block: so that what has been started is always known, and what is being removed is removed.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._depth = 0
+        self._pending: str | None = None
+        self._raised = False
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+        if self._depth == 0 and self._pending is not None:
+            self._raise(self._pending)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self._raised:
+            self._say(f"{name}: teardown is under way and will not be skipped; it takes a few seconds")
+        elif self._depth:
+            self._say(f"{name}: stopping as soon as the engine's state is known")
+            self._pending = name
+        else:
+            self._raise(name)
+
+    def _raise(self, name: str) -> None:
+        self._pending = None
+        if self._raised:
+            return
+        self._raised = True
+        self._say(f"{name}: stopping; the engine is taken down first")
+        raise Interrupted(f"interrupted by {name}", hint="what had finished stands in the run folder")

@@ -1,0 +1,162 @@
+"""From a request to a finished run: chooses accelerator and runtime, checks the host, runs, reports."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from backends import load_backends
+from backends.contract import Accelerator, Backend
+from orchestrator import bench, planning
+from orchestrator.catalog import loader
+from orchestrator.console import Console
+from orchestrator.domain.plan import Plan
+from orchestrator.domain.provenance import Host
+from orchestrator.errors import BenchError
+from orchestrator.host import facts, preflight
+from orchestrator.host.findings import Finding, Level, require
+from orchestrator.host.locks import host_lock
+from orchestrator.interrupts import Interrupts
+from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.runtime.checkout import checkout
+from orchestrator.runtime.choice import Daemon, choose
+from orchestrator.runtime.interface import Runtime
+from orchestrator.store.runs import RunFolder, run_id
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN_BYTES = 200 * 2**20
+DOLLY = "databricks-dolly-15k.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Settings of this host, from the command's options and the environment. The token shows in no repr."""
+
+    runs_dir: Path
+    cache_dir: Path
+    daemon: Daemon
+    base: str | None = None
+    port: int = 0
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan and the runtime that will carry it out."""
+
+    plan: Plan
+    runtime: Runtime
+    host: Host
+    backends: dict[str, Backend]
+
+
+def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
+    """Look everything up and choose; starts nothing. Without `pull`, no image is fetched to find out
+    whether it can be had."""
+    backends, host = load_backends(), facts.host()
+    accelerator = choose_accelerator(request, backends, host)
+    traits = facts.traits(accelerator, host)
+    chosen, _ = planning.choose_builds(request, backends, traits)
+    bases = [request.base or c.build.base for c in chosen]
+    runtime, notes = choose(
+        request.runtime.value, place.daemon, bases, cache_dir=place.cache_dir, base=request.base, pull=pull
+    )
+    if accelerator is Accelerator.CUDA and not host.gpus:
+        notes = (*notes, "no GPU was found here: this plan is for a GPU host")
+    return Prepared(planning.plan(request, backends, traits, runtime.kind, notes), runtime, host, backends)
+
+
+def choose_accelerator(request: Request, backends: dict[str, Backend], host: Host) -> Accelerator:
+    """What was asked for; else the GPU where there is one; else the CPU where anything asked for runs on
+    it and the model is a small one made here."""
+    if request.accelerator is not AcceleratorChoice.AUTO:
+        return Accelerator(request.accelerator.value)
+    if host.gpus:
+        return Accelerator.CUDA
+    releases = [b.release(request.release) for n in request.backends if (b := backends.get(n)) is not None]
+    on_cpu = any(r is not None and r.build(Accelerator.CPU) is not None for r in releases)
+    made_here = loader.model(request.model).made is not None
+    return Accelerator.CPU if made_here and (on_cpu or not releases) else Accelerator.CUDA
+
+
+def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:
+    """The whole run. Gives its folder and whether every cell has figures; reports are written whatever
+    happens, from what is stored."""
+    interrupts = Interrupts(lambda text: console.say(text, "bold yellow"))
+    with interrupts.installed(), ExitStack() as stack:
+        prepared = prepare(place, request, pull=True)
+        plan = prepared.plan
+        for note in plan.notes:
+            console.say(note, "yellow")
+        _check_host(place, prepared, console)
+        stack.enter_context(host_lock(place.cache_dir / "host.lock", "levelbench bench"))
+        for removed in prepared.runtime.reap():
+            console.say(f"removed {removed}, left by a run that is dead", "yellow")
+        folder = _new_run(place, plan)
+        console.say(f"run {folder.id}: {len(folder.results())} cells, results in {folder.path}")
+        stack.callback(folder.write_reports)
+        kit = bench.Kit(
+            runtime=prepared.runtime,
+            backends=prepared.backends,
+            host=prepared.host,
+            checkout=checkout(ROOT),
+            cache_dir=place.cache_dir,
+            dolly_path=place.cache_dir / "prompts" / DOLLY,
+            token=place.token,
+            console=console,
+            interrupts=interrupts,
+        )
+        try:
+            return folder, bench.run(plan, kit, folder)
+        except BenchError as error:
+            folder.journal("run-stopped", error=str(error), exit_code=error.exit_code)
+            raise
+
+
+def findings(place: Place) -> tuple[Finding, ...]:
+    """Everything that `doctor` looks at."""
+    return preflight.doctor(_site(place), ports=(place.port,) if place.port else ())
+
+
+def _check_host(place: Place, prepared: Prepared, console: Console) -> None:
+    """Every fault at once, before anything is started; warnings are told, for they spoil figures."""
+    group = prepared.plan.groups[0]
+    needs = preflight.Needs(
+        accelerator=group.group.accelerator,
+        runtime=group.group.runtime,
+        cache_bytes=_missing_bytes(place, prepared),
+        runs_bytes=RUN_BYTES,
+        memory_bytes=max(g.model.weights_bytes for g in prepared.plan.groups),
+        ports=(place.port,) if place.port else (),
+        gated=any(g.model.hub is not None and g.model.hub.gated for g in prepared.plan.groups),
+    )
+    found = preflight.check_plan(_site(place), needs)
+    require(found)
+    for finding in found:
+        if finding.level is Level.WARN:
+            console.say(f"{finding.check.value}: {finding.text}", "yellow")
+
+
+def _missing_bytes(place: Place, prepared: Prepared) -> int:
+    """Disk that this plan will still take: weights that lie in the cache are not counted again."""
+    del place
+    return prepared.plan.disk_bytes
+
+
+def _site(place: Place) -> preflight.Site:
+    return preflight.Site(
+        cache_dir=place.cache_dir,
+        runs_dir=place.runs_dir,
+        docker_version=place.daemon.version,
+        docker_runtimes=place.daemon.runtimes,
+        token=place.token,
+    )
+
+
+def _new_run(place: Place, plan: Plan) -> RunFolder:
+    names = [g.group.backend for g in plan.groups]
+    name = run_id(datetime.now(timezone.utc), *names, plan.groups[0].model.id)
+    cells = [cell for g in plan.groups for cell in g.group.cells]
+    return RunFolder.create(place.runs_dir, name, plan.model_dump(mode="json"), cells=cells)

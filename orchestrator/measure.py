@@ -1,0 +1,167 @@
+"""What is sent to a live engine: the probe, the warm-up, and a cell's load with its judgement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backends.contract import FailureSignature, Gauge, MetricsMap
+from orchestrator.console import Console
+from orchestrator.domain.cell import Cell, Load
+from orchestrator.domain.exchange import Exchange, Outcome
+from orchestrator.domain.metrics import Metrics, Span, summarise
+from orchestrator.domain.workload import SystemPrompt, Workload
+from orchestrator.errors import CellError
+from orchestrator.host.prometheus import scrape
+from orchestrator.host.telemetry import ReadingError
+from orchestrator.load.client import Live, LoadClient, Record
+from orchestrator.load.dialects import PATHS
+from orchestrator.load.draw import Draw
+from orchestrator.load.spec import LoadSpec
+from orchestrator.ready import require_alive, tail
+from orchestrator.runtime.interface import Deployment, Runtime
+
+WATCH_EVERY_S = 1.0
+PROBE_TRIES = 3
+PROBE_STALL_S = 60.0
+PROBE_TOKENS = 4
+WARMUP_USERS = 4
+WARMUP_TOKENS = 32
+SETTLE_S = 10.0
+SETTLE_POLL_S = 0.25
+ONE_USER = Load(users=1, system_prompt=SystemPrompt.WITHOUT)
+
+
+@dataclass(slots=True)
+class Target:
+    """A live engine and what drives it. While a load runs, its life is checked once a second."""
+
+    runtime: Runtime
+    deployment: Deployment
+    client: LoadClient
+    draw: Draw
+    signatures: tuple[FailureSignature, ...]
+    metrics: MetricsMap | None
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _looked_s: float = 0.0
+
+    def alive(self) -> None:
+        """CellError once the engine is dead; looks at most once a second."""
+        now_s = self.clock()
+        if now_s - self._looked_s >= WATCH_EVERY_S:
+            self._looked_s = now_s
+            require_alive(self.runtime, self.deployment, self.signatures)
+
+    def send(self, spec: LoadSpec, on_live: Callable[[Live], None] = lambda _: None) -> Record:
+        """Run one stretch of load; says which prompts are used up."""
+        record = self.client.run(spec, self.draw.dialect, on_live=on_live, watch=self.alive)
+        self.draw.drawn(len(record.exchanges))
+        return record
+
+
+def probe(target: Target) -> None:
+    """One real token, streamed, or a CellError that says what came instead.
+
+    An engine may well end an answer before its first token; only three such answers in a row prove
+    anything.
+    """
+    last: Exchange | None = None
+    for _ in range(PROBE_TRIES):
+        spec = _counted(target, "probe", requests=1, users=1, tokens=PROBE_TOKENS, stall_s=PROBE_STALL_S)
+        (last,) = target.send(spec).exchanges
+        if last.first_token_ns and last.outcome is Outcome.OK:
+            return
+        if last.outcome.failed:
+            break
+    said = "no token" if last is None else f"{last.outcome.value}: {last.detail or 'no token'}"
+    raise CellError(
+        f"healthy, but a request got {said}",
+        hint="see the engine's log",
+        log_tail=tail(target.deployment.log_path),
+    )
+
+
+def warm_up(target: Target, workload: Workload) -> None:
+    """A few requests with prompts of their own; CellError when none of them succeeds."""
+    users = min(WARMUP_USERS, workload.warmup_requests)
+    spec = _counted(
+        target,
+        "warm-up",
+        requests=workload.warmup_requests,
+        users=users,
+        tokens=WARMUP_TOKENS,
+        stall_s=workload.stall_s,
+    )
+    exchanges = target.send(spec).exchanges
+    if not any(x.outcome is Outcome.OK for x in exchanges):
+        details = sorted({x.detail for x in exchanges if x.detail})
+        raise CellError(
+            f"no warm-up request succeeded: {'; '.join(details[:3])}",
+            hint="see the engine's log",
+            log_tail=tail(target.deployment.log_path),
+        )
+
+
+def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics, Span]:
+    """The cell's load, and what it came to."""
+    workload, users = cell.group.workload, cell.load.users
+    spec = LoadSpec(
+        tag=cell.load.id,
+        host=target.deployment.host,
+        port=target.deployment.port,
+        path=PATHS[cell.group.dialect],
+        users=users,
+        ramp_s=workload.ramp_s,
+        bodies=target.draw.bodies(cell.load),
+        length_s=workload.length_s,
+        think_s=workload.think_s,
+        stall_s=workload.stall_s,
+        request_s=workload.request_s,
+    )
+    with console.load():
+        record = target.send(spec, lambda live: console.show(users, workload.length_s, live))
+    span = Span(
+        start_ns=record.start_ns,
+        steady_ns=record.start_ns + round(workload.ramp_s * 1e9),
+        end_ns=record.end_ns,
+    )
+    metrics = summarise(record.exchanges, span, window_s=workload.window_s, client_cpu_s=record.client_cpu_s)
+    return record, metrics, span
+
+
+def settle(target: Target) -> None:
+    """Wait until the engine has let go of the requests that were cut, as far as it can tell."""
+    busy = target.metrics is not None
+    until_s = target.clock() + SETTLE_S
+    while busy and target.clock() < until_s:
+        target.sleep(SETTLE_POLL_S)
+        target.alive()
+        busy = _busy(target)
+
+
+def _busy(target: Target) -> bool:
+    if target.metrics is None:
+        return False
+    try:
+        values = scrape(target.deployment.url, target.metrics)
+    except ReadingError:
+        return True
+    gauges = (f"metrics.{g.value}" for g in (Gauge.RUNNING, Gauge.WAITING))
+    return any(values.get(name, 0) > 0 for name in gauges)
+
+
+def _counted(target: Target, tag: str, *, requests: int, users: int, tokens: int, stall_s: float) -> LoadSpec:
+    return LoadSpec(
+        tag=tag,
+        host=target.deployment.host,
+        port=target.deployment.port,
+        path=PATHS[target.draw.dialect],
+        users=users,
+        ramp_s=0.0,
+        bodies=target.draw.bodies(ONE_USER, max_tokens=tokens),
+        requests=requests,
+        stall_s=stall_s,
+        request_s=stall_s * 2,
+    )

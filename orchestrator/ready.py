@@ -1,0 +1,163 @@
+"""The readiness ladder: alive on every poll, then port, health and the right model, within a deadline.
+
+A dead engine is reported at the next poll with its exit code and last log lines, never waited out.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from backends.contract import FailureCause, FailureSignature, Readback, ReadySpec
+from orchestrator.domain.failure import classify
+from orchestrator.errors import CellError
+from orchestrator.runtime.interface import Deployment, Runtime
+
+POLL_MIN_S = 0.1
+POLL_MAX_S = 1.0
+PROBE_S = 5.0
+TAIL_BYTES = 16_384
+TAIL_LINES = 30
+
+
+class NotYet(Exception):  # noqa: N818 - the state of every engine that still loads
+    """The ladder stands below its top; the text names the rung."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """What has to hold before an engine may be measured."""
+
+    spec: ReadySpec
+    served_name: str
+    signatures: Sequence[FailureSignature]
+
+
+def wait_until_ready(
+    runtime: Runtime,
+    deployment: Deployment,
+    ladder: Ladder,
+    *,
+    progress: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Return when the engine serves the model. CellError when it died, or never will, or in time did not."""
+    said = ""
+
+    def climb() -> None:
+        nonlocal said
+        try:
+            _climb(http, runtime, deployment, ladder)
+        except NotYet as rung:
+            if str(rung) != said:
+                said = str(rung)
+                progress(said)
+            raise
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(NotYet),
+        wait=wait_exponential(multiplier=POLL_MIN_S, max=POLL_MAX_S),
+        stop=stop_after_delay(ladder.spec.deadline_s),
+        sleep=sleep,
+        reraise=True,
+    )
+    with httpx.Client(base_url=deployment.url, timeout=PROBE_S, trust_env=False) as http:
+        try:
+            retrying(climb)
+        except NotYet as rung:
+            log_tail = tail(deployment.log_path)
+            cause, hint = classify(
+                exit_code=None, oom_killed=False, log=log_tail, signatures=ladder.signatures
+            )
+            message = f"not ready after {ladder.spec.deadline_s:g} s: {rung}"
+            raise CellError(message, hint=hint, cause=cause, log_tail=log_tail) from rung
+
+
+def require_alive(runtime: Runtime, deployment: Deployment, signatures: Sequence[FailureSignature]) -> None:
+    """CellError with exit code, cause and log tail when the engine has died."""
+    state = runtime.state(deployment)
+    if state.running:
+        return
+    log_tail = tail(deployment.log_path)
+    cause, hint = classify(
+        exit_code=state.exit_code, oom_killed=state.oom_killed, log=log_tail, signatures=signatures
+    )
+    code = "without an exit code" if state.exit_code is None else f"with exit code {state.exit_code}"
+    raise CellError(f"the engine died {code} ({cause.value})", hint=hint, cause=cause, log_tail=log_tail)
+
+
+def tail(log_path: Path) -> str:
+    """The last lines of an engine's log; empty where there is none yet."""
+    if not log_path.exists():
+        return ""
+    with log_path.open("rb") as file:
+        file.seek(max(0, log_path.stat().st_size - TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    return "\n".join(text.splitlines()[-TAIL_LINES:])
+
+
+def effective(log_path: Path, readbacks: Sequence[Readback]) -> dict[str, str]:
+    """Settings in force as the log tells them; the last mention counts."""
+    text = log_path.read_text(errors="replace") if log_path.exists() else ""
+    found = ((r.name, re.findall(r.pattern, text)) for r in readbacks)
+    return {name: str(values[-1]).strip() for name, values in found if values}
+
+
+def _climb(http: httpx.Client, runtime: Runtime, deployment: Deployment, ladder: Ladder) -> None:
+    require_alive(runtime, deployment, ladder.signatures)
+    _require_hope(deployment, ladder)
+    _require_port(deployment)
+    _require_health(http, ladder.spec)
+    _require_model(http, ladder)
+
+
+def _require_hope(deployment: Deployment, ladder: Ladder) -> None:
+    """An engine may live on after it has said that it will never serve."""
+    log_tail = tail(deployment.log_path)
+    for pattern in ladder.spec.fatal:
+        if re.search(pattern, log_tail):
+            cause, hint = classify(
+                exit_code=None, oom_killed=False, log=log_tail, signatures=ladder.signatures
+            )
+            message = f"the engine's log says that it will not serve ({cause.value})"
+            raise CellError(message, hint=hint, cause=cause, log_tail=log_tail)
+
+
+def _require_port(deployment: Deployment) -> None:
+    try:
+        socket.create_connection((deployment.host, deployment.port), timeout=PROBE_S).close()
+    except OSError as error:
+        raise NotYet("waiting for its port") from error
+
+
+def _require_health(http: httpx.Client, spec: ReadySpec) -> None:
+    try:
+        reply = http.get(spec.health_path)
+    except httpx.HTTPError as error:
+        raise NotYet("port open, waiting for health") from error
+    if not reply.is_success:
+        raise NotYet(f"health says {reply.status_code}")
+
+
+def _require_model(http: httpx.Client, ladder: Ladder) -> None:
+    path = ladder.spec.models_path
+    if path is None:
+        return
+    try:
+        names = [entry["id"] for entry in http.get(path).json()["data"]]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise NotYet("healthy, waiting for its list of models") from error
+    if ladder.served_name not in names:
+        raise CellError(
+            f"the engine serves {', '.join(map(str, names)) or 'no model'}, not {ladder.served_name!r}",
+            hint="another program may answer on this port; see the engine's log",
+            cause=FailureCause.MODEL_FILES,
+            log_tail="",
+        )

@@ -1,0 +1,57 @@
+"""A plan -> text: images, steps, argv, cells, minutes, disk. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from orchestrator.domain.plan import GroupPlan, Plan
+
+
+def text(plan: Plan) -> str:
+    """What would happen, in order; nothing of it has been touched."""
+    return "\n".join(_lines(plan)) + "\n"
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    cells = sum(len(g.group.loads) for g in plan.groups)
+    yield (
+        f"{len(plan.groups)} deployment{_s(len(plan.groups))}, {cells} cell{_s(cells)}, "
+        f"about {plan.minutes:.0f} min with empty caches, up to {plan.disk_bytes / 1e9:.1f} GB of disk"
+    )
+    for note in plan.notes:
+        yield f"note: {note}"
+    for refused in plan.refused:
+        instead = f" (instead: {refused.refusal.alternative})" if refused.refusal.alternative else ""
+        yield f"left out: {refused.backend} with {refused.model}: {refused.refusal.reason}{instead}"
+    for group in plan.groups:
+        yield ""
+        yield from _group(group)
+
+
+def _group(plan: GroupPlan) -> Iterator[str]:
+    group, workload = plan.group, plan.group.workload
+    yield f"{group.id}"
+    yield f"  engine    {group.version} on {group.accelerator.value}, profile {group.profile.value}"
+    yield f"  runtime   {group.runtime.value}"
+    if plan.dockerfile is None:
+        yield f"  install   {', '.join(p.lock for p in plan.image.build.packages) or 'nothing: docker only'}"
+    else:
+        yield f"  image     {plan.image.template} from {plan.base}"
+    for step in plan.steps:
+        yield f"  step      {step}"
+    yield f"  argv      {shlex.join(plan.serve.argv)}"
+    for name, value in sorted(plan.serve.env.items()):
+        yield f"  env       {name}={value}"
+    yield f"  workload  {workload.id}: {workload.title}"
+    yield (
+        f"  cells     {', '.join(c.load.id for c in group.cells)}: {workload.length_s:.0f} s each, "
+        f"about {plan.measure_s / 60:.1f} min in all"
+    )
+    yield f"  prepare   about {plan.prepare_s / 60:.1f} min with empty caches (a guess before the first run)"
+    for deviation in plan.deviations:
+        yield f"  deviates  {deviation.setting} {deviation.value}: {deviation.reason}"
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"

@@ -1,0 +1,154 @@
+"""Weights: made here or fetched from the hub, once, addressed by content, whole or not at all.
+
+The only phase with network and token. An artifact's folder appears by one rename, under a lock, with a
+manifest of every file's size and sha256 written before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+from backends.contract import FailureCause
+from orchestrator.domain.model import HubOrigin, Model
+from orchestrator.errors import CellError, HostError
+from orchestrator.host.locks import file_lock
+from quantize import synthetic
+
+MANIFEST = "artifact.json"
+WEIGHTS = "weights"
+HUB_FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model"]
+CHUNK_BYTES = 2**22
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Weights on this host. `digest` is over the manifest; `revision` is the hub's commit or the recipe."""
+
+    folder: Path
+    digest: str
+    revision: str
+    cached: bool
+
+
+def weights(model: Model, cache_dir: Path, *, token: str | None, progress: Progress) -> Artifact:
+    """The model's weights, from the cache where they are whole, else made or fetched."""
+    home = cache_dir / "models" / f"{model.id}-{key(model)}"
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(home.with_suffix(".lock"), progress):
+        found = _cached(home)
+        if found is not None:
+            return found
+        if home.exists():
+            progress(f"{home.name} is damaged in the cache: made again")
+            shutil.rmtree(home)
+        return _make(model, home, token, progress)
+
+
+def key(model: Model) -> str:
+    """12 characters that change with anything that could change the weights."""
+    origin = model.origin if model.made is None else synthetic.fingerprint(model.made.recipe)
+    return hashlib.sha256(origin.encode()).hexdigest()[:12]
+
+
+def _make(model: Model, home: Path, token: str | None, progress: Progress) -> Artifact:
+    draft = Path(tempfile.mkdtemp(prefix=f".{model.id}-", dir=home.parent))
+    try:
+        folder = draft / WEIGHTS
+        folder.mkdir()
+        progress(model.origin)
+        revision = _fill(model, folder, token)
+        _write_manifest(draft, revision, progress)
+        draft.chmod(0o755)
+        draft.rename(home)
+    except OSError as error:
+        raise HostError(
+            f"weights of {model.id} could not be written: {error}", hint="free disk, or set CACHE= elsewhere"
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    made = _cached(home)
+    if made is None:
+        raise HostError(f"{home} vanished while it was written", hint="check the disk")
+    return Artifact(made.folder, made.digest, made.revision, cached=False)
+
+
+def _fill(model: Model, folder: Path, token: str | None) -> str:
+    """Put the files into the folder; gives the revision that they are of."""
+    if model.made is not None:
+        synthetic.make(model.made.recipe, folder)
+        return model.made.recipe
+    if model.hub is not None:
+        return _fetch(model.hub, folder, token)
+    raise CellError(f"model {model.id} has no origin", hint="give it `made` or `hub` in models.toml")
+
+
+def _fetch(hub: HubOrigin, folder: Path, token: str | None) -> str:
+    try:
+        snapshot = snapshot_download(
+            hub.repository,
+            revision=hub.revision,
+            allow_patterns=HUB_FILES,
+            local_dir=folder,
+            token=token or False,
+        )
+    except GatedRepoError as error:
+        raise CellError(
+            f"{hub.repository} is gated and this token has no access",
+            hint="accept its licence on the hub, then set HF_TOKEN",
+            cause=FailureCause.GATED_MODEL,
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise CellError(
+            f"{hub.repository} could not be fetched: {str(error).splitlines()[0]}",
+            hint="check the network, the proxy and the disk, then try again",
+        ) from error
+    metadata = Path(snapshot) / ".cache" / "huggingface" / "download" / "config.json.metadata"
+    commit = metadata.read_text().splitlines()[0] if metadata.exists() else hub.revision
+    shutil.rmtree(Path(snapshot) / ".cache", ignore_errors=True)
+    return commit
+
+
+def _write_manifest(draft: Path, revision: str, progress: Progress) -> None:
+    files = {}
+    for path in sorted((draft / WEIGHTS).rglob("*")):
+        if path.is_file():
+            path.chmod(0o644)  # engines read as another user
+            files[path.relative_to(draft / WEIGHTS).as_posix()] = [path.stat().st_size, _sha256(path)]
+    (draft / WEIGHTS).chmod(0o755)
+    progress(f"hashed {len(files)} files")
+    text = json.dumps({"revision": revision, "files": files}, indent=1, sort_keys=True)
+    (draft / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _cached(home: Path) -> Artifact | None:
+    """The artifact, when its manifest is there and every file has the size that it names."""
+    manifest = home / MANIFEST
+    if not manifest.exists():
+        return None
+    text = manifest.read_text(encoding="utf-8")
+    stated = json.loads(text)
+    for name, (size, _) in stated["files"].items():
+        path = home / WEIGHTS / name
+        if not path.exists() or path.stat().st_size != size:
+            return None
+    digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return Artifact(home / WEIGHTS, digest, stated["revision"], cached=True)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(CHUNK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

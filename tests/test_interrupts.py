@@ -1,0 +1,71 @@
+"""Ctrl-C and SIGTERM end a run once, and never in the middle of a teardown. Real signals."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from orchestrator.errors import Interrupted
+from orchestrator.interrupts import Interrupts
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def test_the_first_signal_is_raised(said: list[str]) -> None:
+    """Work in progress ends by an exception that names the signal."""
+    interrupts = Interrupts(said.append)
+    with interrupts.installed(), pytest.raises(Interrupted, match="SIGTERM"):
+        signal.raise_signal(signal.SIGTERM)
+
+    assert ["SIGTERM: stopping; the engine is taken down first"] == said
+
+
+def test_a_second_signal_does_not_skip_the_teardown(said: list[str]) -> None:
+    """After the first one, further ones are answered with words only."""
+    interrupts = Interrupts(said.append)
+    torn_down = False
+    with interrupts.installed(), pytest.raises(Interrupted):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            torn_down = True
+
+    assert torn_down
+    assert "will not be skipped" in said[-1]
+
+
+def test_a_signal_while_deferred_is_raised_at_the_end_of_the_block(said: list[str]) -> None:
+    """An engine that is just coming up is known before the run ends."""
+    interrupts = Interrupts(said.append)
+    known = False
+    with interrupts.installed(), pytest.raises(Interrupted), interrupts.deferred():
+        signal.raise_signal(signal.SIGINT)
+        known = True
+
+    assert known
+
+
+def test_deferred_blocks_nest(said: list[str]) -> None:
+    """Only the outermost block lets a signal through."""
+    interrupts = Interrupts(said.append)
+    steps = []
+    with interrupts.installed(), pytest.raises(Interrupted), interrupts.deferred():
+        with interrupts.deferred():
+            signal.raise_signal(signal.SIGINT)
+        steps.append("after the inner block")
+
+    assert ["after the inner block"] == steps
+
+
+def test_the_handlers_before_come_back(said: list[str]) -> None:
+    """Outside a run, signals mean what they meant."""
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts(said.append).installed():
+        assert before != signal.getsignal(signal.SIGINT)
+
+    assert before == signal.getsignal(signal.SIGINT)
