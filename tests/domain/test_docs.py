@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from orchestrator.domain.metrics import MIN_SAMPLES, Distribution, Metrics, WindowMetrics
 from orchestrator.domain.verdict import Reason
 
-PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
 
 
 def rows(heading: str) -> list[str]:
@@ -35,3 +35,12 @@ def test_sample_sizes_are_those_of_the_code() -> None:
     """The page says from how many samples a percentile is given."""
     for q, n in MIN_SAMPLES.items():
         assert re.search(rf"^\| `p{q}` \|.*null below {n} samples", PAGE, re.MULTILINE)
+
+
+def test_the_glossary_gives_each_noun_one_sentence() -> None:
+    """One line per noun, ended by its only full stop."""
+    text = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text("utf-8")
+    entries = re.findall(r"^- \*\*(\w+)\*\*: (.+)$", text, re.MULTILINE)
+
+    assert 22 == len({noun for noun, _ in entries})
+    assert [] == [noun for noun, sentence in entries if sentence.count(". ") or not sentence.endswith(".")]
