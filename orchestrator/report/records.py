@@ -38,8 +38,3 @@ class RunRecord:
     plan: dict[str, Any] = field(default_factory=dict)
     cells: tuple[Stored, ...] = ()
     torn_lines: tuple[int, ...] = ()
-
-
-def complete(cells: tuple[Stored, ...]) -> tuple[Result, ...]:
-    """The results among the cells."""
-    return tuple(c.result for c in cells if c.state is State.COMPLETE and c.result is not None)

@@ -140,7 +140,7 @@ def load(path: Path) -> RunRecord:
 
 
 def run_id(now: datetime, *words: str) -> str:
-    """A name that sorts by time and says what was measured: 20261123-043000-llama-cpp-small."""
+    """A name that sorts by time and says what was measured: <UTC time>-<backends>-<models>."""
     label = re.sub(r"[^a-z0-9.]+", "-", "-".join(words).lower()).strip("-.")
     stamp = now.astimezone(timezone.utc).strftime("%Y%m%d-%H%M%S")
     return f"{stamp}-{label}"[:100].rstrip("-.")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from orchestrator.domain.exchange import Outcome
+from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.metrics import Metrics, Span, distribution, summarise, tokens_per_event, tpot_s
 from tests.domain.made import START_NS, exchange, ns, shifted, span
 
@@ -243,8 +246,35 @@ def test_times_of_a_long_running_machine_lose_nothing() -> None:
     assert (2000.0, 2000.0) == (m.tokens_per_s, m.active_users_mean)
 
 
+def test_a_long_run_is_summarised_in_less_than_a_second() -> None:
+    """Ten thousand answers with 1.2 million tokens; it takes about a tenth of that."""
+    tokens = np.arange(120) * 80_000_000
+    many = [_answer(i, ns(i * 0.029), tokens) for i in range(10_000)]
+    begin = perf_counter()
+
+    m = summarise(many, span(steady_s=20, end_s=300), window_s=5)
+
+    assert perf_counter() - begin < 1
+    assert 60 == len(m.windows)
+
+
 def test_figures_survive_json() -> None:
     """What is written is what was computed."""
     m = summarise([exchange(11, (11.5, 12.5))], span(), window_s=5)
 
     assert m == Metrics.model_validate_json(m.model_dump_json())
+
+
+def _answer(number: int, send_ns: int, tokens_ns: npt.NDArray[np.int64]) -> Exchange:
+    event_ns = send_ns + 50_000_000 + tokens_ns
+    return Exchange(
+        id=str(number),
+        user=number % 100,
+        prompt=0,
+        send_ns=send_ns,
+        end_ns=int(event_ns[-1]),
+        outcome=Outcome.OK,
+        first_token_ns=int(event_ns[0]),
+        event_ns=event_ns,
+        completion_tokens=len(event_ns),
+    )
