@@ -10,10 +10,14 @@ from orchestrator.domain.metrics import Metrics
 MAX_ERROR_SHARE_SUSPECT = 0.01
 MAX_ERROR_SHARE_INVALID = 0.5
 MIN_REQUESTS = 5
+MIN_PRESENT_SHARE = 0.95
+MIN_TOKENS_PER_EVENT = 0.95
 MAX_CLIENT_CPU_SHARE = 0.8
 
 
 class Level(str, Enum):
+    """How far figures may be believed. INVALID ones are kept, but take part in no comparison."""
+
     VALID = "valid"
     SUSPECT = "suspect"
     INVALID = "invalid"
@@ -24,18 +28,25 @@ class Reason(str, Enum):
 
     NO_TOKENS = "no-tokens"
     ERRORS = "errors"
+    ERRORS_IN_RAMP = "errors-in-ramp"
     FEW_REQUESTS = "few-requests"
     USERS_MISSING = "users-missing"
+    STILL_WAITING = "still-waiting"
+    COUNTS_DISAGREE = "counts-disagree"
     CLIENT_SATURATED = "client-saturated"
 
 
 class Finding(Value):
+    """One reason, how bad it is, and what was seen."""
+
     reason: Reason
     level: Level
     text: str
 
 
 class Verdict(Value):
+    """The worst level among the findings, and all of them."""
+
     level: Level
     findings: tuple[Finding, ...] = ()
 
@@ -49,7 +60,16 @@ def judge(metrics: Metrics, *, users: int) -> Verdict:
 
 
 def _findings(m: Metrics, users: int) -> tuple[Finding | None, ...]:
-    return (_tokens(m), _errors(m), _requests(m), _users(m, users), _client(m))
+    return (
+        _tokens(m),
+        _errors(m),
+        _errors_in_ramp(m),
+        _requests(m),
+        _users(m, users),
+        _waiting(m),
+        _counts(m),
+        _client(m),
+    )
 
 
 def _tokens(m: Metrics) -> Finding | None:
@@ -68,18 +88,52 @@ def _errors(m: Metrics) -> Finding | None:
     return Finding(reason=Reason.ERRORS, level=level, text=f"{m.error_share:.1%} of requests failed: {kinds}")
 
 
+def _errors_in_ramp(m: Metrics) -> Finding | None:
+    """The headline counts the steady window alone; an engine that stumbled just before it is worth a look."""
+    errors = sum(w.errors for w in m.windows) - sum(m.errors.values())
+    completed = sum(w.requests_ended for w in m.windows) - m.completed
+    if errors <= MAX_ERROR_SHARE_SUSPECT * (errors + completed):
+        return None
+    text = f"{errors} of {errors + completed} requests failed in the ramp, before the measured window"
+    return Finding(reason=Reason.ERRORS_IN_RAMP, level=Level.SUSPECT, text=text)
+
+
 def _requests(m: Metrics) -> Finding | None:
     if m.completed >= MIN_REQUESTS:
         return None
-    text = f"only {m.completed} requests ended in the measured window, {MIN_REQUESTS} are needed"
+    text = f"only {m.completed} requests were completed in the measured window, {MIN_REQUESTS} are needed"
     return Finding(reason=Reason.FEW_REQUESTS, level=Level.SUSPECT, text=text)
 
 
 def _users(m: Metrics, users: int) -> Finding | None:
-    if m.active_users_mean >= 0.95 * users:
+    """Judged by presence, not by requests in flight: with short answers users think for much of the time."""
+    if m.present_users_mean >= MIN_PRESENT_SHARE * users:
         return None
-    text = f"{m.active_users_mean:.1f} of {users} users had a request in flight on average"
+    text = f"{m.present_users_mean:.1f} of {users} users took part on average"
     return Finding(reason=Reason.USERS_MISSING, level=Level.SUSPECT, text=text)
+
+
+def _waiting(m: Metrics) -> Finding | None:
+    """A wait that outlasts every observed one means that the slowest answers were not seen at all."""
+    wait_s = m.unanswered_wait_max_s
+    if wait_s is None or wait_s <= (m.ttft_s.max or 0.0):
+        return None
+    text = (
+        f"{m.unanswered} requests had no token when measuring ended, one after {wait_s:.1f} s, longer than "
+        "any time to first token in the figures: those are too low"
+    )
+    return Finding(reason=Reason.STILL_WAITING, level=Level.SUSPECT, text=text)
+
+
+def _counts(m: Metrics) -> Finding | None:
+    """An event may bundle several tokens; a token is never spread over several events."""
+    if m.tokens_per_event is None or m.tokens_per_event >= MIN_TOKENS_PER_EVENT:
+        return None
+    text = (
+        f"the engine counts {m.tokens_per_event:.2f} tokens per event with content: "
+        "its token count and its stream disagree"
+    )
+    return Finding(reason=Reason.COUNTS_DISAGREE, level=Level.SUSPECT, text=text)
 
 
 def _client(m: Metrics) -> Finding | None:

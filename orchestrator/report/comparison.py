@@ -1,0 +1,112 @@
+"""Two or more engines with the same work: ranked, with ratios, and what made the comparison unequal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.domain.result import Result
+from orchestrator.domain.verdict import Level
+from orchestrator.report import layout, units
+from orchestrator.report.figures import FAIRNESS, TOKEN_RATE, TTFT_MEAN, level, marked, worse
+from orchestrator.report.groups import Field, Standing, load_name, standings
+from orchestrator.report.headline import Names
+
+CAUTION = (
+    "Each row is one run: there is no interval yet, so small differences may be chance. "
+    "Ratios are to the best at the same load; a ratio carries the worse mark of its two figures."
+)
+
+
+def ranking(fields: Sequence[Field], names: Names) -> list[str]:
+    """The comparison, if there is more than one engine; else nothing."""
+    contested = [f for f in fields if len({r.cell.group for r in f.results}) > 1]
+    if not contested:
+        return []
+    return ["## Side by side", CAUTION, *(part for f in contested for part in _ranked(f, names))]
+
+
+def fairness(results: Sequence[Result], names: Names) -> list[str]:
+    """How long the answers were and why they ended: engines that answer shorter look faster."""
+    measured = [r for r in results if r.metrics is not None]
+    if not measured:
+        return []
+    headings = ["engine", "load", *(c.title for c in FAIRNESS), "why answers ended"]
+    rows = [[names[r.cell.group], _where(r), *(c.figure(r) for c in FAIRNESS), _reasons(r)] for r in measured]
+    return [f"## {_spread(measured)}", layout.table(headings, rows, texts=2)]
+
+
+def _ranked(field: Field, names: Names) -> list[str]:
+    headings = ["users", "rank", "engine", "tok/s", "to the best", "TTFT mean (ms)", "to the lowest"]
+    rows = [
+        _row(users, standing, names) for users, results in field.by_users for standing in _contest(results)
+    ]
+    table = [layout.table(headings, rows, texts=3)] if rows else []
+    absent = [line for _, results in field.by_users for line in _unranked(results, names)]
+    return [f"### {field.title}", *table, *([layout.bullets(absent)] if absent else [])]
+
+
+def _contest(results: Sequence[Result]) -> tuple[Standing, ...]:
+    """The ranking, if there is more than one to rank."""
+    ranked = standings(results)
+    return ranked if len(ranked) > 1 else ()
+
+
+def _row(users: int, s: Standing, names: Names) -> list[str]:
+    return [
+        f"{users:,}",
+        str(s.rank),
+        names[s.result.cell.group],
+        TOKEN_RATE.figure(s.result),
+        marked(units.ratio(s.rate_ratio), s.rate_level),
+        TTFT_MEAN.figure(s.result),
+        marked(units.ratio(s.ttft_ratio), s.ttft_level),
+    ]
+
+
+def _unranked(results: Sequence[Result], names: Names) -> list[str]:
+    """Who is missing from the ranking, and why."""
+    if len({r.method for r in results}) > 1:
+        return [f"{load_name(results[0].cell)}: not ranked, measured by different METHODs"]
+    ranked = [s.result for s in _contest(results)]
+    return [
+        f"{names[r.cell.group]}, {load_name(r.cell)}: not ranked, {_why(r)}"
+        for r in results
+        if r not in ranked
+    ]
+
+
+def _why(result: Result) -> str:
+    if result.failure is not None:
+        return f"it failed ({result.failure.cause.value})"
+    if level(result) is Level.INVALID:
+        return "its figures are invalid"
+    return "there is no other to compare it with"
+
+
+def _spread(results: Sequence[Result]) -> str:
+    """The heading says whether the engines did equal work, as far as answers' lengths tell."""
+    loads: dict[tuple[str, str, str], list[tuple[float, Level]]] = {}
+    for r in results:
+        if r.metrics and r.metrics.output_tokens.mean and level(r) is not Level.INVALID:
+            work = (r.cell.group.model, r.cell.group.workload.id, r.cell.load.id)
+            loads.setdefault(work, []).append((r.metrics.output_tokens.mean, level(r)))
+    spreads = [_difference(min(of), max(of)) for of in loads.values() if len(of) > 1]
+    if not spreads:
+        return "How long the answers were, and why they ended"
+    share, of = max(spreads)
+    return f"Mean answer lengths of the engines differ by up to {marked(units.percent(share), of)}"
+
+
+def _difference(least: tuple[float, Level], most: tuple[float, Level]) -> tuple[float, Level]:
+    return most[0] / least[0] - 1, worse(least[1], most[1])
+
+
+def _where(result: Result) -> str:
+    return f"{result.cell.group.model}, {load_name(result.cell)}"
+
+
+def _reasons(result: Result) -> str:
+    reasons = result.metrics.finish_reasons if result.metrics else {}
+    return marked(
+        ", ".join(f"{count:,} {name}" for name, count in reasons.items()) or units.NOTHING, level(result)
+    )

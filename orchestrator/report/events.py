@@ -1,0 +1,84 @@
+"""What went wrong and what it took to get going: errors, failures, missing cells, cold start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.result import Failure, Phase, Result
+from orchestrator.report import layout, units
+from orchestrator.report.figures import level, marked
+from orchestrator.report.groups import load_name
+from orchestrator.report.headline import Names
+from orchestrator.report.records import RunRecord, State
+
+_START = tuple(phase for phase in Phase if phase is not Phase.MEASURE)
+
+
+def missing(run: RunRecord) -> list[str]:
+    """Cells that are no result, and journal lines that a crash tore."""
+    absent = [s for s in run.cells if s.state is not State.COMPLETE]
+    lines = [f"`{s.cell_id}`: {s.state.value}, {s.reason}" for s in absent]
+    lines += [f"line {number} of the journal was torn by a crash" for number in run.torn_lines]
+    if not lines:
+        return []
+    heading = "## Not every cell was measured" if absent else "## The journal is torn"
+    return [heading, layout.bullets(lines)]
+
+
+def failures(results: Sequence[Result], names: Names) -> list[str]:
+    """One subsection per failed cell: cause, what to do, the engine's last words."""
+    failed = [(r, r.failure) for r in results if r.failure is not None]
+    if not failed:
+        return []
+    heading = f"## {units.count(len(failed), 'cell')} failed"
+    return [heading, *(part for r, failure in failed for part in _failure(r, failure, names))]
+
+
+def errors(results: Sequence[Result], names: Names) -> list[str]:
+    """Failed requests by kind."""
+    rows = [
+        [names[r.cell.group], f"{r.cell.group.model}, {load_name(r.cell)}", kind, marked(f"{n:,}", level(r))]
+        for r in results
+        if r.metrics is not None
+        for kind, n in r.metrics.errors.items()
+    ]
+    if not rows:
+        return ["## No request failed in a measured window"] if any(r.metrics for r in results) else []
+    return ["## Some requests failed", layout.table(["engine", "load", "kind", "requests"], rows, texts=3)]
+
+
+def cold_start(results: Sequence[Result], names: Names) -> list[str]:
+    """Seconds per phase of each deployment, and how long until it served."""
+    phases = _phases(results)
+    if not phases:
+        return []
+    ready = [f"{names[group]} ({group.model}) {_until_ready(of)}" for group, of in phases.items()]
+    rows = [
+        [names[group], group.model, *(units.seconds(of.get(phase)) for phase in _START)]
+        for group, of in phases.items()
+    ]
+    table = layout.table(["engine", "model", *(phase.value for phase in _START)], rows, texts=2)
+    return [f"## From start to ready: {layout.joined(ready)}", table]
+
+
+def _failure(result: Result, failure: Failure, names: Names) -> list[str]:
+    title = f"### {names[result.cell.group]}, {result.cell.group.model}, {load_name(result.cell)}"
+    cause = f"**{failure.cause.value}** in phase {failure.phase.value}: {layout.escape(failure.message)}"
+    hint = [f"What to do: {layout.escape(failure.hint)}"] if failure.hint else []
+    tail = ["The engine's last words:", layout.code_block(failure.log_tail)] if failure.log_tail else []
+    return [title, cause, *hint, *tail]
+
+
+def _phases(results: Sequence[Result]) -> dict[CellGroup, dict[Phase, float]]:
+    """Of each deployment, every phase as the first of its cells that knows it."""
+    phases: dict[CellGroup, dict[Phase, float]] = {}
+    for result in results:
+        if result.phases_s:
+            phases[result.cell.group] = result.phases_s | phases.get(result.cell.group, {})
+    return phases
+
+
+def _until_ready(phases_s: dict[Phase, float]) -> str:
+    known = [phases_s[phase] for phase in (Phase.UP, Phase.READY) if phase in phases_s]
+    return units.seconds(sum(known)) if known else "never ready"

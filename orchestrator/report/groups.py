@@ -1,0 +1,123 @@
+"""Which results stand side by side, what they are called, and in which order they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from orchestrator.domain.cell import Cell, CellGroup
+from orchestrator.domain.result import Result
+from orchestrator.domain.verdict import Level
+from orchestrator.domain.workload import SystemPrompt
+from orchestrator.report.figures import level, worse
+from orchestrator.report.records import Stored
+from orchestrator.report.units import count
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Cells that had the same work to do, but for the number of users."""
+
+    title: str
+    cells: tuple[Stored, ...]
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """Those that ended, with figures or with a failure."""
+        return tuple(stored.result for stored in self.cells if stored.result is not None)
+
+    @property
+    def by_users(self) -> tuple[tuple[int, tuple[Result, ...]], ...]:
+        ordered = sorted(self.results, key=attrgetter("cell.load.users"))
+        return tuple((users, tuple(of)) for users, of in groupby(ordered, attrgetter("cell.load.users")))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A result's place among those of the same work and users, by token rate."""
+
+    rank: int
+    result: Result
+    rate_ratio: float
+    rate_level: Level
+    ttft_ratio: float | None
+    ttft_level: Level
+
+
+def fields(cells: Sequence[Stored]) -> tuple[Field, ...]:
+    """One field per model, workload and system prompt, in the order in which they were planned."""
+    known: dict[tuple[str, str, str], list[Stored]] = {}
+    for stored in cells:
+        if stored.cell is not None:
+            known.setdefault(_work(stored.cell), []).append(stored)
+    several_workloads = len({workload for _, workload, _ in known}) > 1
+    return tuple(
+        Field(_title(key, with_workload=several_workloads), _by_users(of)) for key, of in known.items()
+    )
+
+
+def names(cells: Iterable[Stored]) -> dict[CellGroup, str]:
+    """What each deployment is called: backend and version, and only what else tells them apart."""
+    groups = tuple({stored.cell.group: None for stored in cells if stored.cell is not None})
+    return {group: _name(group, groups) for group in groups}
+
+
+def load_name(cell: Cell) -> str:
+    suffix = ", system prompt" if cell.load.system_prompt is SystemPrompt.WITH else ""
+    return count(cell.load.users, "user") + suffix
+
+
+def standings(results: Sequence[Result]) -> tuple[Standing, ...]:
+    """The ranking of results that may be compared: judged not invalid, and all of one METHOD."""
+    fit = [r for r in results if r.metrics is not None and level(r) is not Level.INVALID]
+    if len({r.method for r in fit}) > 1:
+        return ()
+    ranked = sorted(fit, key=_rate, reverse=True)
+    answered = [r for r in fit if _ttft_s(r)]
+    quickest = min(answered, key=_ttft_s, default=None)
+    return tuple(_standing(i, r, ranked[0], quickest) for i, r in enumerate(ranked, 1))
+
+
+def _standing(rank: int, result: Result, best: Result, quickest: Result | None) -> Standing:
+    ttft_s = _ttft_s(result)
+    return Standing(
+        rank=rank,
+        result=result,
+        rate_ratio=_rate(result) / _rate(best) if _rate(best) else 0.0,
+        rate_level=worse(level(result), level(best)),
+        ttft_ratio=ttft_s / _ttft_s(quickest) if quickest and ttft_s else None,
+        ttft_level=worse(level(result), level(quickest or result)),
+    )
+
+
+def _rate(result: Result) -> float:
+    return result.metrics.tokens_per_s if result.metrics else 0.0
+
+
+def _ttft_s(result: Result) -> float:
+    return (result.metrics.ttft_s.mean or 0.0) if result.metrics else 0.0
+
+
+def _work(cell: Cell) -> tuple[str, str, str]:
+    return cell.group.model, cell.group.workload.id, cell.load.system_prompt.value
+
+
+def _title(key: tuple[str, str, str], *, with_workload: bool) -> str:
+    model, workload, system_prompt = key
+    title = f"{model}, {workload}" if with_workload else model
+    return f"{title} with system prompt" if system_prompt == SystemPrompt.WITH.value else title
+
+
+def _by_users(cells: list[Stored]) -> tuple[Stored, ...]:
+    return tuple(sorted(cells, key=lambda stored: stored.cell.load.users if stored.cell else 0))
+
+
+def _name(group: CellGroup, groups: Sequence[CellGroup]) -> str:
+    alike = [g for g in groups if (g.backend, g.version) == (group.backend, group.version)]
+    traits = ("release", "profile", "accelerator", "runtime")
+    told = [t for t in traits if len({getattr(g, t) for g in alike}) > 1]
+    words = [getattr(group, t) for t in told]
+    extra = ", ".join(getattr(word, "value", word) for word in words)
+    return f"{group.backend} {group.version}" + (f" ({extra})" if extra else "")

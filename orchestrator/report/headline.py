@@ -1,0 +1,100 @@
+"""The first screen of a report: which figures, and which engine leads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.domain.cell import CellGroup
+from orchestrator.report import layout, units
+from orchestrator.report.figures import TOKEN_RATE, headline, level, marked
+from orchestrator.report.groups import Field, load_name, standings
+from orchestrator.report.records import State, Stored
+
+Names = Mapping[CellGroup, str]
+
+LEGEND = (
+    "TTFT: time to first token. ITL: gap between two tokens of one answer. tok/s: generated tokens per second, all "
+    "users together. `?` marks a suspect figure, `!` an invalid one; the reasons stand below the table. "
+    "`n<100`: too few samples for that percentile."
+)
+
+
+def sections(fields: Sequence[Field], names: Names) -> list[str]:
+    """One heading with the answer, one table and its remarks per field."""
+    return [part for field in fields for part in _section(field, names)]
+
+
+def rows(field: Field, names: Names) -> list[list[str]]:
+    """Users, engine, verdict, then the figures; a row for every cell that was begun."""
+    columns = headline(field.results)
+    return [
+        [
+            f"{cell.load.users:,}",
+            names[cell.group],
+            verdict(stored),
+            *(c.figure(stored.result) for c in columns),
+        ]
+        for stored in field.cells
+        if (cell := stored.cell) is not None
+    ]
+
+
+def headings(field: Field) -> list[str]:
+    return ["users", "engine", "verdict", *(column.title for column in headline(field.results))]
+
+
+def answer(field: Field, names: Names) -> str:
+    """The heading: who leads at which load, or how fast the only engine is."""
+    if len({result.cell.group for result in field.results}) > 1:
+        return _leaders(field, names)
+    rates = [
+        f"{TOKEN_RATE.figure(r)} tok/s with {units.count(users, 'user')}"
+        for users, results in field.by_users
+        for r in results
+        if r.metrics is not None
+    ]
+    return f"{field.title}: {layout.joined(rates) if rates else 'no figures'}"
+
+
+def verdict(stored: Stored) -> str:
+    """One word for the table, and the cause of a failure."""
+    if stored.state is not State.COMPLETE or stored.result is None:
+        return stored.state.value
+    if stored.result.failure is not None:
+        return f"failed: {stored.result.failure.cause.value}"
+    return level(stored.result).value
+
+
+def remarks(field: Field, names: Names) -> list[str]:
+    """Every reason why a figure of the table may not be believed."""
+    return [
+        f"{names[r.cell.group]}, {load_name(r.cell)}: {finding.level.value}, {finding.text}"
+        for r in field.results
+        if r.verdict is not None
+        for finding in r.verdict.findings
+    ]
+
+
+def _section(field: Field, names: Names) -> list[str]:
+    parts = [f"## {answer(field, names)}", layout.table(headings(field), rows(field, names), texts=3)]
+    found = remarks(field, names)
+    return [*parts, layout.bullets(found)] if found else parts
+
+
+def _leaders(field: Field, names: Names) -> str:
+    """Only where at least two engines have figures that may be compared."""
+    led: dict[str, list[int]] = {}
+    for users, results in field.by_users:
+        ranked = standings(results)
+        if len(ranked) > 1:
+            winner = marked(names[ranked[0].result.cell.group], ranked[0].rate_level)
+            led.setdefault(winner, []).append(users)
+    if not led:
+        return f"{field.title}: no two engines to compare"
+    claims = [f"{winner} with {_users(at)}" for winner, at in led.items()]
+    return f"{field.title}: most tok/s from {layout.joined(claims)}"
+
+
+def _users(loads: Sequence[int]) -> str:
+    *others, last = loads
+    return layout.joined([*(f"{users:,}" for users in others), units.count(last, "user")])

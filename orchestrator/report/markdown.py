@@ -1,0 +1,51 @@
+"""report.md: the answer first, then what it rests on. Pure: records in, text out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from orchestrator.domain.workload import Workload
+from orchestrator.report import comparison, events, groups, headline, proof, timeline, units
+from orchestrator.report.figures import level
+from orchestrator.report.records import RunRecord, State, Stored
+
+
+def report(cells: Sequence[Stored], run: RunRecord) -> str:
+    """The whole report of a run."""
+    fields = groups.fields(cells)
+    names = groups.names(cells)
+    results = tuple(r for field in fields for r in field.results)
+    parts = [
+        f"# levelbench run {run.id}",
+        _summary(cells, run),
+        *headline.sections(fields, names),
+        headline.LEGEND,
+        *events.missing(run),
+        *comparison.ranking(fields, names),
+        *timeline.sections(results, names),
+        *events.errors(results, names),
+        *comparison.fairness(results, names),
+        *events.cold_start(results, names),
+        *events.failures(results, names),
+        *proof.deviations(results, names),
+        *proof.provenance(results, names),
+        *proof.method(results, _workloads(cells)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(cells: Sequence[Stored], run: RunRecord) -> str:
+    counts = Counter(_state(stored) for stored in cells)
+    tally = ", ".join(f"{n} {state}" for state, n in counts.items())
+    return f"Begun {run.created_at}. {units.count(len(cells), 'cell')}: {tally or 'none planned'}."
+
+
+def _state(stored: Stored) -> str:
+    if stored.state is not State.COMPLETE or stored.result is None:
+        return stored.state.value
+    return "failed" if stored.result.failure else level(stored.result).value
+
+
+def _workloads(cells: Sequence[Stored]) -> tuple[Workload, ...]:
+    return tuple(dict.fromkeys(stored.cell.group.workload for stored in cells if stored.cell))

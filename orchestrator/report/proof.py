@@ -1,0 +1,117 @@
+"""What was measured on what, and how: deviations, provenance, method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backends.contract import Deviation
+from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.provenance import Host, Provenance
+from orchestrator.domain.result import Result
+from orchestrator.domain.workload import Workload
+from orchestrator.report import layout, units
+from orchestrator.report.headline import Names
+
+
+def deviations(results: Sequence[Result], names: Names) -> list[str]:
+    """Every setting that is not the engine's default, with reason and source."""
+    by_group = _by_group(results)
+    rows = [
+        [names[group], d.setting, d.value, d.reason, _source(d)]
+        for group, provenance in by_group.items()
+        for d in provenance.deviations
+    ]
+    if not rows:
+        return ["## Every engine ran with its defaults"] if by_group else []
+    distinct = list(dict.fromkeys(tuple(row) for row in rows))
+    headings = ["engine", "setting", "value", "why", "source"]
+    return ["## What is not an engine's default", layout.table(headings, distinct, texts=5)]
+
+
+def provenance(results: Sequence[Result], names: Names) -> list[str]:
+    """Host, levelbench itself, and each deployment, so that it can be run again."""
+    by_group = _by_group(results)
+    if not by_group:
+        return []
+    hosts = dict.fromkeys(_host(p.host) for p in by_group.values())
+    tools = dict.fromkeys(_tool(p) for p in by_group.values())
+    engines = [part for group, p in by_group.items() for part in _engine(group, p, names)]
+    return ["## What this was measured on", *hosts, *tools, *engines]
+
+
+def method(results: Sequence[Result], workloads: Sequence[Workload]) -> list[str]:
+    """The rules of measuring, in words and numbers."""
+    methods = layout.joined([str(m) for m in sorted({r.method for r in results})])
+    lines = [
+        *(_workload(w) for w in workloads),
+        "The headline comes from the steady window alone, after the ramp; requests in flight at the end are cut.",
+        "A percentile needs 10 (p50), 100 (p95) or 500 (p99) samples. All definitions: docs/metrics.md.",
+    ]
+    title = f"## How it was measured (METHOD {methods})" if methods else "## How it is measured"
+    return [title, layout.bullets(lines)]
+
+
+def _by_group(results: Sequence[Result]) -> dict[CellGroup, Provenance]:
+    """One provenance per deployment, the first that was recorded."""
+    known: dict[CellGroup, Provenance] = {}
+    for result in results:
+        if result.provenance is not None:
+            known.setdefault(result.cell.group, result.provenance)
+    return known
+
+
+def _source(deviation: Deviation) -> str:
+    if deviation.source is None:
+        return units.NOTHING
+    return deviation.source.text + ("" if deviation.source.verified else " (not verified)")
+
+
+def _host(host: Host) -> str:
+    gpus = [
+        f"GPU: {g.name}, {units.size(g.memory_bytes)}, driver {g.driver}, {layout.code(g.uuid)}"
+        for g in host.gpus
+    ]
+    return layout.bullets(
+        [
+            f"Host: {host.os}, kernel {host.kernel}, {host.machine}, Python {host.python}",
+            f"CPU: {host.cpu}, {units.count(host.cpus, 'core')}, memory {units.size(host.memory_bytes)}",
+            *(gpus or ["GPU: none"]),
+        ]
+    )
+
+
+def _tool(p: Provenance) -> str:
+    revision = p.git_revision or "unknown revision"
+    dirty = " with uncommitted changes" if p.git_dirty else ""
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(p.packages.items()))
+    return layout.bullets(
+        [f"levelbench {p.levelbench}, git {revision}{dirty}", f"Packages: {packages or 'not recorded'}"]
+    )
+
+
+def _engine(group: CellGroup, p: Provenance, names: Names) -> list[str]:
+    base = f", base {layout.code(p.image.base_digest)}" if p.image.base_digest else ""
+    env = [f"Environment: {layout.code(_pairs(p.env))}"] if p.env else []
+    effective = [f"Settings read back: {layout.code(_pairs(p.effective))}"] if p.effective else []
+    lines = [
+        f"Engine version {p.engine_version}, in {p.runtime.value} ({p.runtime_version})",
+        f"Image {layout.code(p.image.reference)}, {layout.code(p.image.digest)}, {units.size(p.image.size_bytes)}{base}",
+        f"Weights {layout.code(p.weights_digest)}; prompts {p.prompts_name}, {layout.code(p.prompts_digest)}",
+        f"Command: {layout.code(' '.join(p.argv))}",
+    ]
+    return [f"### {names[group]}, {group.model}", layout.bullets([*lines, *env, *effective])]
+
+
+def _pairs(values: dict[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(values.items()))
+
+
+def _workload(w: Workload) -> str:
+    sampling = w.sampling
+    length = "exactly" if sampling.ignore_eos else "at most"
+    return (
+        f"Workload {w.id}: each user sends, reads the answer to its end, waits {units.ms(w.think_s)} ms, sends again. "
+        f"Users start over {units.seconds(w.ramp_s)}; measured {units.seconds(w.length_s)} in all, ramp included. "
+        f"Prompts of {w.prompts.min_tokens} to {w.prompts.max_tokens} tokens (seed {w.prompts.seed}), "
+        f"answers of {length} {sampling.max_tokens} tokens, temperature {sampling.temperature:g}."
+    )

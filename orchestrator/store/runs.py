@@ -1,0 +1,164 @@
+"""A run's folder: its plan, its journal, its cells, its reports; and how runs are named and found."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from orchestrator.domain.cell import Cell
+from orchestrator.errors import RequestError, unknown
+from orchestrator.report import markdown, rows
+from orchestrator.report.records import RunRecord, Stored
+from orchestrator.store import files
+from orchestrator.store.cells import CellFolder
+
+RUN = "run.json"
+JOURNAL = "journal.jsonl"
+CELLS = "cells"
+LOGS = "logs"
+LATEST = "latest"
+REPORT = "report.md"
+TABLE = "results.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """A run's events. `torn` are the numbers of lines that a crash left incomplete, from 1."""
+
+    entries: tuple[dict[str, Any], ...]
+    torn: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """`runs/<run>/`. Make one with `create`, find one with `open` or `find`."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @classmethod
+    def create(
+        cls, root: Path, run_id: str, plan: dict[str, Any], *, cells: Sequence[Cell] = ()
+    ) -> RunFolder:
+        """Begin a run; its id gets a suffix if the name is taken. `cells` are those it is going to measure."""
+        run = cls(_new_folder(root, run_id))
+        head = {"run": run.id, "created_at": utc_now(), "plan": plan, "cells": [c.id for c in cells]}
+        text = json.dumps(head, indent=2, ensure_ascii=False)
+        files.write_atomically(run.path / RUN, text.encode() + b"\n")
+        files.point_link(root / LATEST, run.id)
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """A run that exists. RequestError where there is none."""
+        if not (path / RUN).is_file():
+            raise RequestError(f"{path} is not a run: it has no {RUN}", hint="see the folder of runs")
+        return cls(path.resolve())
+
+    @classmethod
+    def find(cls, root: Path, run_id: str = LATEST) -> RunFolder:
+        """The run of that id, or the one that was begun last."""
+        if not (root / run_id / RUN).is_file():
+            known = [p.parent.name for p in root.glob(f"*/{RUN}") if p.parent.name != LATEST]
+            if not known:
+                raise RequestError(f"there is no run in {root} yet", hint="make one: make bench")
+            raise unknown("run", run_id, known)
+        return cls.open(root / run_id)
+
+    def journal(self, event: str, **facts: Any) -> None:
+        """Note what happened, durably, before anything else happens."""
+        entry = {"at": utc_now(), "event": event, **facts}
+        files.append_line(self.path / JOURNAL, json.dumps(entry, default=str, ensure_ascii=False).encode())
+
+    def read_journal(self) -> Journal:
+        """All whole events, in order."""
+        path = self.path / JOURNAL
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        parsed = [(number, _entry(line)) for number, line in enumerate(lines, 1) if line]
+        return Journal(
+            entries=tuple(entry for _, entry in parsed if entry is not None),
+            torn=tuple(number for number, entry in parsed if entry is None),
+        )
+
+    def cell(self, cell_id: str) -> CellFolder:
+        return CellFolder(self.path / CELLS / cell_id)
+
+    def log_path(self, name: str) -> Path:
+        """Where a deployment's log may grow; each cell keeps a copy of what it was at its end."""
+        folder = self.path / LOGS
+        with files.translated(folder):
+            folder.mkdir(exist_ok=True)
+        return folder / f"{name}.log"
+
+    def results(self) -> tuple[Stored, ...]:
+        """Every cell of the plan, then any other that has a folder."""
+        found = sorted(p.name for p in (self.path / CELLS).glob("*") if p.is_dir())
+        planned = [str(cell_id) for cell_id in self._head()["cells"]]
+        ids = [*planned, *(name for name in found if name not in planned)]
+        return tuple(self.cell(cell_id).stored() for cell_id in ids)
+
+    def record(self) -> RunRecord:
+        """The whole run as a value: what every report starts from."""
+        head = self._head()
+        return RunRecord(
+            id=self.id,
+            created_at=head["created_at"],
+            plan=head["plan"],
+            cells=self.results(),
+            torn_lines=self.read_journal().torn,
+        )
+
+    def write_reports(self) -> tuple[Path, Path]:
+        """report.md and results.csv, from what is stored; may be called again at any time."""
+        record = self.record()
+        report, table = self.path / REPORT, self.path / TABLE
+        files.write_atomically(report, markdown.report(record.cells, record).encode())
+        files.write_atomically(table, rows.csv_text(record.cells).encode())
+        return report, table
+
+    def _head(self) -> dict[str, Any]:
+        try:
+            head = json.loads((self.path / RUN).read_bytes())
+            return {name: head[name] for name in ("created_at", "plan", "cells")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            hint = "it was not written by levelbench, or was altered since"
+            raise RequestError(f"cannot read {self.path / RUN}: {error}", hint=hint) from error
+
+
+def load(path: Path) -> RunRecord:
+    """A run's record from its folder."""
+    return RunFolder.open(path).record()
+
+
+def run_id(now: datetime, *words: str) -> str:
+    """A name that sorts by time and says what was measured: <UTC time>-<backends>-<models>."""
+    label = re.sub(r"[^a-z0-9.]+", "-", "-".join(words).lower()).strip("-.")
+    stamp = now.astimezone(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    return f"{stamp}-{label}"[:100].rstrip("-.")
+
+
+def utc_now() -> str:
+    """Wall clock for people; never for arithmetic."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(root / free for free in names if files.make_folder(root / free))
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None

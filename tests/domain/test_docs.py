@@ -1,0 +1,46 @@
+"""docs/metrics.md is true to the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from orchestrator.domain.metrics import MIN_SAMPLES, Distribution, Metrics, WindowMetrics
+from orchestrator.domain.verdict import Reason
+
+PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
+
+
+def rows(heading: str) -> list[str]:
+    """The first column of the table under a heading, without its code quotes."""
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
+
+
+@pytest.mark.parametrize("model", [Metrics, WindowMetrics, Distribution])
+def test_every_figure_has_exactly_one_row(model: type[BaseModel]) -> None:
+    """In the order of the code, so that a reader of result.json finds it."""
+    assert list(model.model_fields) == rows(model.__name__)
+
+
+def test_every_reason_has_exactly_one_row() -> None:
+    """A verdict never names a reason that is not explained."""
+    assert [reason.value for reason in Reason] == rows("Verdict")
+
+
+def test_sample_sizes_are_those_of_the_code() -> None:
+    """The page says from how many samples a percentile is given."""
+    for q, n in MIN_SAMPLES.items():
+        assert re.search(rf"^\| `p{q}` \|.*null below {n} samples", PAGE, re.MULTILINE)
+
+
+def test_the_glossary_gives_each_noun_one_sentence() -> None:
+    """One line per noun, ended by its only full stop."""
+    text = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text("utf-8")
+    entries = re.findall(r"^- \*\*(\w+)\*\*: (.+)$", text, re.MULTILINE)
+
+    assert 22 == len({noun for noun, _ in entries})
+    assert [] == [noun for noun, sentence in entries if sentence.count(". ") or not sentence.endswith(".")]
