@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
-from backends import load_backends
 from backends.contract import Profile
-from orchestrator import invocation, planning
-from orchestrator.console import Console
-from orchestrator.domain.plan import Plan
-from orchestrator.errors import BenchError, RequestError
-from orchestrator.host import preflight
 from orchestrator.invocation import Place
-from orchestrator.planning import AcceleratorChoice, Request, RuntimeChoice
-from orchestrator.report import console as tables
-from orchestrator.report import plans
-from orchestrator.store.runs import RunFolder
+from orchestrator.planning import AcceleratorChoice, RuntimeChoice
 
 app = typer.Typer(
     help="Every LLM engine on a level bench: same host, same load, same rules, proof attached.",
@@ -62,7 +48,7 @@ _F = TypeVar("_F", bound=Callable[..., None])
 
 
 @app.callback()
-def settings(  # noqa: PLR0913 - one parameter per setting of the host is what a CLI framework asks for
+def settings(
     context: typer.Context,
     runs: Annotated[Path, typer.Option(envvar="LEVELBENCH_RUNS", help="Folder of the run folders.")] = Path(
         "runs"

@@ -16,7 +16,6 @@ from orchestrator.domain.workload import Workload
 from orchestrator.errors import RequestError, unknown
 from orchestrator.render import render
 
-
 DEFAULT_MODEL = "small"
 
 

@@ -90,3 +90,6 @@ class Runtime(Protocol):
 
     def down(self, deployment: Deployment) -> None:
         """Stop, kill, remove; prove it gone. HostError when that cannot be proven. Idempotent."""
+
+    def reap(self) -> tuple[str, ...]:
+        """Remove what a run left whose orchestrator is provably dead; names what was removed."""

@@ -1,0 +1,119 @@
+"""A release in its own virtual environment: made once, under a lock, whole or made again."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.contract import Build, ImageSpec, PackageSet
+from orchestrator.domain.provenance import Image
+from orchestrator.errors import CellError, HostError, RequestError
+from orchestrator.host.locks import file_lock
+from orchestrator.render import FOLDER
+from orchestrator.runtime.command import CommandError, run
+
+LOCKS = FOLDER / "locks"
+MARKER = "levelbench-complete"
+DEADLINE_S = 1800.0
+PIP = ("--disable-pip-version-check", "--no-input", "--retries", "2")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Venv:
+    """A ready environment and what it is made of."""
+
+    folder: Path
+    image: Image
+
+
+def lock_path(package_set: PackageSet) -> Path:
+    path = LOCKS / package_set.lock
+    if not path.is_file():
+        raise RequestError(
+            f"lock file {package_set.lock} is missing", hint=f"every release has its lock files in {LOCKS}"
+        )
+    return path
+
+
+def index_options(package_set: PackageSet) -> tuple[str, ...]:
+    """pip's options for one set: never resolve, and check hashes where the lock has them."""
+    hashed = ("--require-hashes",) if "--hash=" in lock_path(package_set).read_text() else ()
+    index = ("--index-url", package_set.index_url) if package_set.index_url else ()
+    return ("--no-deps", *hashed, *index, "-r", str(lock_path(package_set)))
+
+
+def content_key(build: Build) -> str:
+    """Changes with anything that could change what is installed."""
+    digest = hashlib.sha256(f"{sys.version_info[:2]}".encode())
+    for package_set in build.packages:
+        digest.update(lock_path(package_set).read_bytes())
+    for site_file in build.site_files:
+        digest.update(f"{site_file.path}\0{site_file.text}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progress) -> Venv:
+    """The release's environment under `folder`, from before or made now."""
+    require_python(spec.build)
+    if not spec.build.packages:
+        raise RequestError(
+            f"{spec.backend} {spec.build.version} comes as an image only",
+            hint="RUNTIME=docker, on a host with a Docker daemon",
+        )
+    home = folder / f"{spec.backend}-{spec.release}-{content_key(spec.build)}"
+    with file_lock(home.with_suffix(".lock"), f"installs {home.name}", progress=progress):
+        if not (home / MARKER).exists():
+            _make(spec, home, env, progress)
+        return Venv(home, _image(spec, home))
+
+
+def require_python(build: Build) -> None:
+    """HostError when this interpreter is not one that the packages are locked for."""
+    version = sys.version_info[:2]
+    too_old = build.python is not None and version < build.python
+    too_new = build.max_python is not None and version > build.max_python
+    if too_old or too_new:
+        wanted = build.max_python if too_new else build.python
+        assert wanted is not None  # noqa: S101 - one of the two bounds was crossed
+        name = f"{wanted[0]}.{wanted[1]}"
+        raise HostError(
+            f"{build.version} runs in a process under Python {name}, this is {version[0]}.{version[1]}",
+            hint=f"make ... PYTHON=python{name} VENV=.venv-{name}, or RUNTIME=docker",
+        )
+
+
+def _make(spec: ImageSpec, home: Path, env: Mapping[str, str], progress: Progress) -> None:
+    shutil.rmtree(home, ignore_errors=True)
+    python = str(home / "bin" / "python")
+    try:
+        run((sys.executable, "-m", "venv", str(home)), on_line=progress, deadline_s=DEADLINE_S, env=env)
+        for package_set in spec.build.packages:
+            argv = (python, "-m", "pip", "install", *PIP, *index_options(package_set))
+            run(argv, on_line=progress, deadline_s=DEADLINE_S, env=env)
+    except CommandError as error:
+        raise CellError(
+            f"{spec.build.version} could not be installed ({error})",
+            hint="see pip's last lines; check the network, the proxy and the disk",
+            log_tail=error.tail,
+        ) from error
+    except OSError as error:
+        raise HostError(f"{home} could not be made: {error}", hint="free disk, or set LEVELBENCH_CACHE") from error
+    site = next((home / "lib").glob("python3*")) / "site-packages"
+    for site_file in spec.build.site_files:
+        path = site / site_file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(site_file.text, encoding="utf-8")
+    (home / MARKER).touch()
+
+
+def _image(spec: ImageSpec, home: Path) -> Image:
+    installed = sorted(p.name for p in home.glob("lib/python3*/site-packages/*.dist-info"))
+    digest = hashlib.sha256("\n".join((content_key(spec.build), *installed)).encode()).hexdigest()
+    size_bytes = sum(p.stat().st_size for p in home.rglob("*") if p.is_file() and not p.is_symlink())
+    return Image(reference=f"venv:{home.name}", digest=f"sha256:{digest}", size_bytes=size_bytes)
