@@ -200,7 +200,8 @@ def _memory_clock(handle: Any) -> Readings:
 
 
 def _throttle(handle: Any) -> Readings:
-    # Older drivers know the same mask only by its older name (SemiAnalysisAI/InferenceX, runtime/probe.py).
+    # Older drivers know the same mask only by its older name (met by SemiAnalysisAI/InferenceX,
+    # experimental/CollectiveX/runtime/probe.py).
     calls = (
         pynvml.nvmlDeviceGetCurrentClocksEventReasons,
         pynvml.nvmlDeviceGetCurrentClocksThrottleReasons,
