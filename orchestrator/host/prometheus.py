@@ -69,7 +69,7 @@ def parse(page: str, metrics: MetricsMap) -> dict[str, float]:
 
 
 def _samples(page: str, names: tuple[str, ...]) -> list[tuple[str, float]]:
-    """The samples of these names alone. Parsing the rest of a page costs 50 times as much and is waste."""
+    """The samples of these names alone: parsing a whole page costs 8 ms (docs/telemetry.md), for nothing."""
     lines = "".join(f"{line}\n" for line in page.splitlines() if line.startswith(names))
     try:
         return [(s.name, s.value) for f in text_string_to_metric_families(lines) for s in f.samples]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import psutil
@@ -19,7 +20,8 @@ from orchestrator.host.sources import (
     host_source,
     metrics_source,
 )
-from orchestrator.host.telemetry import ReadingError
+from orchestrator.host.summary import summarise
+from orchestrator.host.telemetry import ReadingError, Telemetry
 from tests.fakes.nvml import Stub
 from tests.host.engine_page import METRICS, large_page, serving
 
@@ -126,3 +128,22 @@ def test_a_partly_failing_gpu_keeps_its_other_values(nvml_stub: Stub) -> None:
     source.close()
 
     assert caught.value.values["gpu0.temperature_c"] == 54
+
+
+def test_a_run_is_read_and_summarised() -> None:
+    """All sources together, on one time axis, come to levels and rates of the window between two moments."""
+    began_ns = time.perf_counter_ns()
+    client = client_source(os.getpid())
+    engine = engine_source(lambda: Usage(cpu_s=2 * time.perf_counter(), memory_bytes=1, processes=1))
+    with serving(large_page()) as page:
+        sources = [host_source(), client, engine, metrics_source(page.url, METRICS)]
+        with Telemetry(sources, period_s=0.01) as telemetry:
+            while min(len([s for s in telemetry.samples() if s.source == x.name]) for x in sources) < 3:
+                time.sleep(0.001)
+
+    summary = summarise(telemetry.samples(), began_ns, time.perf_counter_ns())
+
+    assert summary.mean["engine.cpu_cores"] == pytest.approx(2, rel=0.01)
+    assert summary.mean["client.cpu_cores"] >= 0
+    assert summary.mean["metrics.generated_tokens_per_s"] == 0
+    assert summary.max["host.memory_available_bytes"] > 0
