@@ -5,7 +5,7 @@ Read `run_group` first: it is DESIGN.md section 5, top to bottom.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,11 @@ from orchestrator import measure, steps
 from orchestrator.catalog import prompts
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell
+from orchestrator.domain.exchange import Exchange
 from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.domain.provenance import Host, Image, Provenance
 from orchestrator.domain.result import Failure, Phase, Result
+from orchestrator.domain.telemetry import Sample
 from orchestrator.domain.verdict import judge
 from orchestrator.errors import CellError
 from orchestrator.host import sources
@@ -210,7 +212,7 @@ class Group:
             provenance=provenance,
             phases_s=dict(self._phases_s),
         )
-        self._save(result, exchanges=record.exchanges, samples=samples)
+        self._save(result, record.exchanges, samples)
 
     def provenance(
         self, deployment: Deployment, image: Image, weights: steps.Artifact, draw: Draw
@@ -252,9 +254,18 @@ class Group:
                 self._save(result)
         self._kit.console.error(error)
 
-    def _save(self, result: Result, **records: object) -> None:
+    def _save(
+        self,
+        result: Result,
+        exchanges: Sequence[Exchange] | None = None,
+        samples: Sequence[Sample] | None = None,
+    ) -> None:
         self._folder.cell(result.cell.id).save(
-            result, dockerfile=self._plan.dockerfile, engine_log=self._log_path, **records
+            result,
+            exchanges=exchanges,
+            samples=samples,
+            dockerfile=self._plan.dockerfile,
+            engine_log=self._log_path,
         )
         self._ended.add(result.cell.id)
         self._folder.journal("cell-ended", cell=result.cell.id, failed=result.failure is not None)

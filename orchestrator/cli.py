@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Optional
 
 import typer
+from rich.console import Console as RichConsole
 
+from backends import DEFAULT
 from backends.contract import Profile
+from orchestrator import invocation, planning
+from orchestrator.console import Console
+from orchestrator.domain.cell import RuntimeChoice
+from orchestrator.errors import BenchError, CellError, HostError, RequestError
+from orchestrator.host.findings import Level, lines
 from orchestrator.invocation import Place
-from orchestrator.planning import AcceleratorChoice, RuntimeChoice
+from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.report import console as tables
+from orchestrator.report import plans
+from orchestrator.report.records import Stored
+from orchestrator.runtime.daemon import Daemon
+from orchestrator.store.runs import LATEST, REPORT, RunFolder
+
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 app = typer.Typer(
     help="Every LLM engine on a level bench: same host, same load, same rules, proof attached.",
@@ -27,14 +43,21 @@ BackendNames = Annotated[
 ]
 ModelName = Annotated[str, typer.Option("--model", help="tiny, small, tiny-awq, 8b, 70b-awq.")]
 WorkloadName = Annotated[
-    str | None, typer.Option("--workload", help="short or article. [default: short on a CPU, else article]")
+    Optional[str],  # noqa: UP045 - typer reads it at run time, also on Python 3.10
+    typer.Option("--workload", help="short or article. [default: short on a CPU, else article]"),
 ]
-UserCounts = Annotated[str | None, typer.Option("--users", help="Loads to measure, with commas: 10,50,100.")]
-Duration = Annotated[float | None, typer.Option("--duration", help="Seconds of each load.")]
+UserCounts = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--users", help="Loads to measure, with commas: 10,50,100."),
+]
+Duration = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--duration", help="Seconds of each load."),
+]
 ProfileName = Annotated[
-    Profile, typer.Option("--profile", help="Engine settings: its defaults, or matched across engines.")
+    Profile, typer.Option("--profile", help="Engine settings: its own defaults, or matched across engines.")
 ]
-ReleaseName = Annotated[str, typer.Option("--release", help="current; later also 2024-06.")]
+ReleaseName = Annotated[str, typer.Option("--release", help="Which pinned release of the engine.")]
 RuntimeName = Annotated[
     RuntimeChoice,
     typer.Option("--runtime", help="auto: docker where it can serve, else a process in its own venv."),
@@ -43,44 +66,209 @@ AcceleratorName = Annotated[
     AcceleratorChoice, typer.Option("--accelerator", help="auto: the GPU where there is one.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
-
-_F = TypeVar("_F", bound=Callable[..., None])
+RunsDir = Annotated[Path, typer.Option("--runs", envvar="LEVELBENCH_RUNS", help="Folder of the run folders.")]
+CacheDir = Annotated[
+    Path, typer.Option("--cache", envvar="LEVELBENCH_CACHE", help="Folder of weights, venvs and wheels.")
+]
+BaseImage = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--base-image",
+        envvar="LEVELBENCH_BASE_IMAGE",
+        help="Base of every image built, for a host without a registry.",
+    ),
+]
+DockerContext = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--docker-context", envvar="DOCKER_CONTEXT", help="Docker context to use."),
+]
+DockerHost = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--docker-host", envvar="DOCKER_HOST", help="Docker daemon to use."),
+]
+Port = Annotated[
+    int,
+    typer.Option("--port", envvar="LEVELBENCH_PORT", min=0, max=65535, help="Engine's port; 0: a free one."),
+]
 
 
 @app.callback()
 def settings(
     context: typer.Context,
-    runs: Annotated[Path, typer.Option(envvar="LEVELBENCH_RUNS", help="Folder of the run folders.")] = Path(
-        "runs"
-    ),
-    cache: Annotated[
-        Path, typer.Option(envvar="LEVELBENCH_CACHE", help="Folder of weights, venvs and wheels.")
-    ] = Path("~/.cache/levelbench"),
-    base_image: Annotated[
-        str | None,
-        typer.Option(
-            envvar="LEVELBENCH_BASE_IMAGE",
-            help="Base image in place of each Dockerfile's own, for a host without a registry.",
-        ),
-    ] = None,
-    docker_context: Annotated[
-        str | None, typer.Option("--context", envvar="DOCKER_CONTEXT", help="Docker context to use.")
-    ] = None,
-    docker_host: Annotated[
-        str | None, typer.Option("--host", envvar="DOCKER_HOST", help="Docker daemon to use.")
-    ] = None,
-    port: Annotated[
-        int, typer.Option(envvar="LEVELBENCH_PORT", min=0, max=65535, help="Engine's port; 0: a free one.")
-    ] = 0,
+    runs: RunsDir = Path("runs"),
+    cache: CacheDir = Path("~/.cache/levelbench"),
+    base_image: BaseImage = None,
+    docker_context: DockerContext = None,
+    docker_host: DockerHost = None,
+    port: Port = 0,
 ) -> None:
     """Settings of this host; each may also come from the environment."""
     context.obj = Place(
-        runs_dir=runs.expanduser(),
-        cache_dir=cache.expanduser(),
+        runs_dir=runs.expanduser().absolute(),
+        cache_dir=cache.expanduser().absolute(),
+        daemon=Daemon(docker_host, docker_context, Path(os.environ.get("DOCKER_CONFIG", "~/.docker"))),
+        environment={name: value for name, value in os.environ.items() if name not in SECRETS},
         base=base_image,
-        docker_context=docker_context,
-        docker_host=docker_host,
-        docker_config=Path(os.environ.get("DOCKER_CONFIG", "~/.docker")).expanduser(),
         port=port,
-        token=os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"),
+        token=next((value for name in SECRETS if (value := os.environ.get(name))), None),
     )
+
+
+@app.command()
+def bench(
+    context: typer.Context,
+    backend: BackendNames = DEFAULT,
+    model: ModelName = planning.DEFAULT_MODEL,
+    workload: WorkloadName = None,
+    users: UserCounts = None,
+    duration: Duration = None,
+    profile: ProfileName = Profile.DEFAULTS,
+    release: ReleaseName = "current",
+    runtime: RuntimeName = RuntimeChoice.AUTO,
+    accelerator: AcceleratorName = AcceleratorChoice.AUTO,
+    as_json: AsJson = False,
+) -> None:
+    """Measure engines: install, start, load, judge, take down, report.
+
+    Without options: a real engine on the CPU with a small model made here, in under two minutes.
+    """
+    place: Place = context.obj
+    options = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    folder, complete = invocation.execute(place, _request(place, *options), Console())
+    _show(folder, as_json=as_json)
+    if not complete:
+        raise typer.Exit(CellError.exit_code)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    backend: BackendNames = DEFAULT,
+    model: ModelName = planning.DEFAULT_MODEL,
+    workload: WorkloadName = None,
+    users: UserCounts = None,
+    duration: Duration = None,
+    profile: ProfileName = Profile.DEFAULTS,
+    release: ReleaseName = "current",
+    runtime: RuntimeName = RuntimeChoice.AUTO,
+    accelerator: AcceleratorName = AcceleratorChoice.AUTO,
+    as_json: AsJson = False,
+) -> None:
+    """Print what `bench` would do with the same options, and touch nothing."""
+    place: Place = context.obj
+    options = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    prepared = invocation.prepare(place, _request(place, *options), pull=False)
+    if as_json:
+        _print_json(prepared.plan.model_dump(mode="json"))
+    else:
+        typer.echo(plans.text(prepared.plan), nl=False)
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="A run's name; `latest` is the one begun last.")] = LATEST,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's reports anew from what is stored, and print its tables."""
+    folder = RunFolder.find(context.obj.runs_dir, run)
+    folder.write_reports()
+    _show(folder, as_json=as_json)
+
+
+@app.command()
+def doctor(context: typer.Context, as_json: AsJson = False) -> None:
+    """Say what this host can measure, everything at once, and what to do about the rest."""
+    found = invocation.findings(context.obj)
+    if as_json:
+        _print_json([{**asdict(f), "check": f.check.value, "level": f.level.value} for f in found])
+    else:
+        typer.echo("\n".join(lines(found)))
+    if any(f.level is Level.FAIL for f in found):
+        raise typer.Exit(HostError.exit_code)
+
+
+@app.command()
+def clean(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove what dead runs left, our images, and the cache. Runs stay."""
+    for line in invocation.clean(context.obj, dry_run=dry_run):
+        typer.echo(line)
+
+
+def main() -> None:
+    """The console script: every error ends here, with its hint and its exit code."""
+    try:
+        app()
+    except BenchError as error:
+        Console().error(error)
+        sys.exit(error.exit_code)
+
+
+def _request(
+    place: Place,
+    backend: str,
+    model: str,
+    workload: str | None,
+    users: str | None,
+    duration_s: float | None,
+    profile: Profile,
+    release: str,
+    runtime: RuntimeChoice,
+    accelerator: AcceleratorChoice,
+) -> Request:
+    """The options as a Request; commas part names and numbers."""
+    return Request(
+        backends=_names(backend),
+        model=model,
+        release=release,
+        profile=profile,
+        workload=workload,
+        users=_numbers(users),
+        duration_s=_positive(duration_s),
+        accelerator=accelerator,
+        runtime=runtime,
+        base=place.base,
+        port=place.port,
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise RequestError("no backend was named", hint=f"for example BACKEND={DEFAULT}")
+    return names
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in (text or "").split(",") if number.strip())
+    except ValueError as error:
+        raise RequestError(f"users {text!r} are not numbers", hint="for example USERS=10,50,100") from error
+
+
+def _positive(seconds: float | None) -> float | None:
+    if seconds is not None and seconds <= 0:
+        raise RequestError(f"a duration of {seconds:g} s cannot be measured", hint="for example DURATION=300")
+    return seconds
+
+
+def _show(folder: RunFolder, *, as_json: bool) -> None:
+    """A run's outcome on stdout."""
+    cells: tuple[Stored, ...] = folder.record().cells
+    if as_json:
+        _print_json([c.result.model_dump(mode="json") for c in cells if c.result is not None])
+        return
+    if sys.stdout.isatty():
+        console = RichConsole()
+        for table in tables.tables(cells):
+            console.print(table)
+    else:
+        typer.echo(tables.plain(cells))
+    typer.echo(f"report: {folder.path / REPORT}")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))

@@ -74,7 +74,8 @@ class Console:
         if not self.is_terminal:
             yield
             return
-        with RichLive(console=self._rich, refresh_per_second=4, transient=True) as self._live:
+        with RichLive(console=self._rich, refresh_per_second=4, transient=True) as live:
+            self._live = live
             try:
                 yield
             finally:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from shutil import rmtree
 
 from backends import load_backends
 from backends.contract import Accelerator, Backend
@@ -14,15 +16,18 @@ from orchestrator.catalog import loader
 from orchestrator.console import Console
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Host
-from orchestrator.errors import BenchError
+from orchestrator.errors import BenchError, HostError
 from orchestrator.host import facts, preflight
 from orchestrator.host.findings import Finding, Level, require
 from orchestrator.host.locks import host_lock
 from orchestrator.interrupts import Interrupts
 from orchestrator.planning import AcceleratorChoice, Request
 from orchestrator.runtime.checkout import checkout
-from orchestrator.runtime.choice import Daemon, choose
+from orchestrator.runtime.choice import choose
+from orchestrator.runtime.daemon import Daemon
+from orchestrator.runtime.docker import DockerRuntime
 from orchestrator.runtime.interface import Runtime
+from orchestrator.runtime.process import ProcessRuntime
 from orchestrator.store.runs import RunFolder, run_id
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,11 +37,13 @@ DOLLY = "databricks-dolly-15k.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Settings of this host, from the command's options and the environment. The token shows in no repr."""
+    """Settings of this host, from the command's options and the environment. `environment` is what pip may
+    need of it (proxies, indexes), without the token, which goes to the fetch of weights alone."""
 
     runs_dir: Path
     cache_dir: Path
     daemon: Daemon
+    environment: Mapping[str, str] = field(repr=False)
     base: str | None = None
     port: int = 0
     token: str | None = field(default=None, repr=False)
@@ -59,9 +66,14 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     accelerator = choose_accelerator(request, backends, host)
     traits = facts.traits(accelerator, host)
     chosen, _ = planning.choose_builds(request, backends, traits)
-    bases = [request.base or c.build.base for c in chosen]
     runtime, notes = choose(
-        request.runtime.value, place.daemon, bases, cache_dir=place.cache_dir, base=request.base, pull=pull
+        request.runtime,
+        place.daemon,
+        [c.build for c in chosen],
+        base=request.base,
+        cache_dir=place.cache_dir,
+        environment=place.environment,
+        pull=pull,
     )
     if accelerator is Accelerator.CUDA and not host.gpus:
         notes = (*notes, "no GPU was found here: this plan is for a GPU host")
@@ -91,7 +103,7 @@ def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder
         for note in plan.notes:
             console.say(note, "yellow")
         _check_host(place, prepared, console)
-        stack.enter_context(host_lock(place.cache_dir / "host.lock", "levelbench bench"))
+        stack.enter_context(host_lock(place.cache_dir.with_suffix(".lock"), "levelbench bench"))
         for removed in prepared.runtime.reap():
             console.say(f"removed {removed}, left by a run that is dead", "yellow")
         folder = _new_run(place, plan)
@@ -126,7 +138,7 @@ def _check_host(place: Place, prepared: Prepared, console: Console) -> None:
     needs = preflight.Needs(
         accelerator=group.group.accelerator,
         runtime=group.group.runtime,
-        cache_bytes=_missing_bytes(place, prepared),
+        cache_bytes=prepared.plan.disk_bytes,
         runs_bytes=RUN_BYTES,
         memory_bytes=max(g.model.weights_bytes for g in prepared.plan.groups),
         ports=(place.port,) if place.port else (),
@@ -137,12 +149,6 @@ def _check_host(place: Place, prepared: Prepared, console: Console) -> None:
     for finding in found:
         if finding.level is Level.WARN:
             console.say(f"{finding.check.value}: {finding.text}", "yellow")
-
-
-def _missing_bytes(place: Place, prepared: Prepared) -> int:
-    """Disk that this plan will still take: weights that lie in the cache are not counted again."""
-    del place
-    return prepared.plan.disk_bytes
 
 
 def _site(place: Place) -> preflight.Site:
@@ -160,3 +166,20 @@ def _new_run(place: Place, plan: Plan) -> RunFolder:
     name = run_id(datetime.now(timezone.utc), *names, plan.groups[0].model.id)
     cells = [cell for g in plan.groups for cell in g.group.cells]
     return RunFolder.create(place.runs_dir, name, plan.model_dump(mode="json"), cells=cells)
+
+
+def clean(place: Place, *, dry_run: bool) -> Iterator[str]:
+    """Remove what dead runs left, our images, and the cache; tells each thing."""
+    docker = DockerRuntime(place.daemon, place.cache_dir, place.environment)
+    process = ProcessRuntime(place.cache_dir, place.environment)
+    done = "would remove" if dry_run else "removed"
+    for sweep in (process.reap, docker.reap, docker.remove_images):
+        try:
+            yield from (f"{done} {name}" for name in sweep(dry_run=dry_run))
+        except HostError as error:
+            yield f"not looked at: {error}"
+    if place.cache_dir.exists():
+        with host_lock(place.cache_dir.with_suffix(".lock"), "levelbench clean"):
+            yield f"{done} {place.cache_dir}"
+            if not dry_run:
+                rmtree(place.cache_dir)

@@ -7,9 +7,9 @@ from enum import Enum
 
 from pydantic import Field
 
-from backends.contract import Accelerator, Backend, Build, HostTraits, Profile, Release, Value
+from backends.contract import Accelerator, Backend, Build, Deviation, HostTraits, Profile, Release, Value
 from orchestrator.catalog import loader
-from orchestrator.domain.cell import CellGroup, Load, RuntimeKind
+from orchestrator.domain.cell import CellGroup, Load, RuntimeChoice, RuntimeKind
 from orchestrator.domain.model import Model
 from orchestrator.domain.plan import GroupPlan, Plan, Refused
 from orchestrator.domain.workload import Workload
@@ -17,14 +17,6 @@ from orchestrator.errors import RequestError, unknown
 from orchestrator.render import render
 
 DEFAULT_MODEL = "small"
-
-
-class RuntimeChoice(str, Enum):
-    """RUNTIME=: AUTO is docker wherever it can serve, else process with a word about why."""
-
-    AUTO = "auto"
-    DOCKER = "docker"
-    PROCESS = "process"
 
 
 class AcceleratorChoice(str, Enum):
@@ -164,6 +156,13 @@ def _group(
         dockerfile=render(image, base=base) if runtime is RuntimeKind.DOCKER else None,
         serve=backend.serve(build, model.traits, request.profile, host),
         steps=(model.origin,),
-        deviations=backend.deviations(build, request.profile, host),
+        deviations=(*_runtime_deviation(runtime), *backend.deviations(build, request.profile, host)),
         port=request.port,
     )
+
+
+def _runtime_deviation(runtime: RuntimeKind) -> tuple[Deviation, ...]:
+    if runtime is RuntimeKind.DOCKER:
+        return ()
+    reason = "no container: the engine shares this host's libraries and files, in a venv of its own"
+    return (Deviation(setting="RUNTIME", value=runtime.value, reason=reason),)

@@ -45,7 +45,7 @@ def weights(model: Model, cache_dir: Path, *, token: str | None, progress: Progr
     """The model's weights, from the cache where they are whole, else made or fetched."""
     home = cache_dir / "models" / f"{model.id}-{key(model)}"
     home.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(home.with_suffix(".lock"), progress):
+    with file_lock(home.with_suffix(".lock"), f"makes {home.name}", progress=progress):
         found = _cached(home)
         if found is not None:
             return found

@@ -17,9 +17,7 @@ from tests.fakes.runtime import FakeRuntime
 
 SPEC = ReadySpec(health_path="/health", deadline_s=5, fatal=("engine core failed",))
 SIGNATURES = (
-    FailureSignature(
-        pattern="out of memory", cause=FailureCause.MEMORY_WEIGHTS, hint="take a smaller model"
-    ),
+    FailureSignature(pattern="out of memory", cause=FailureCause.MEMORY_WEIGHTS, hint="take a smaller model"),
 )
 LADDER = Ladder(spec=SPEC, served_name="tiny", signatures=SIGNATURES)
 
@@ -38,7 +36,9 @@ def deployment(port: int, log_path: Path) -> Deployment:
     )
 
 
-def climb(engine_port: int, log_path: Path, *, runtime: FakeRuntime | None = None, deadline_s: float = 5) -> list[str]:
+def climb(
+    engine_port: int, log_path: Path, *, runtime: FakeRuntime | None = None, deadline_s: float = 5
+) -> list[str]:
     """What was said on the way up."""
     said: list[str] = []
     ladder = Ladder(
@@ -126,7 +126,10 @@ def test_settings_in_force_are_read_from_the_log(tmp_path: Path) -> None:
     """The last mention counts; what is not mentioned is not made up."""
     log = tmp_path / "log"
     log.write_text("slots = 1\nslots = 4\n")
-    readbacks = (Readback(name="slots", pattern=r"slots = (\d+)"), Readback(name="dtype", pattern=r"dtype=(\w+)"))
+    readbacks = (
+        Readback(name="slots", pattern=r"slots = (\d+)"),
+        Readback(name="dtype", pattern=r"dtype=(\w+)"),
+    )
 
     assert {"slots": "4"} == effective(log, readbacks)
     assert {} == effective(tmp_path / "none", readbacks)

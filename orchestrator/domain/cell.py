@@ -15,6 +15,14 @@ class RuntimeKind(str, Enum):
     PROCESS = "process"
 
 
+class RuntimeChoice(str, Enum):
+    """RUNTIME=: AUTO is docker wherever it can serve, else process with a word about why."""
+
+    AUTO = "auto"
+    DOCKER = "docker"
+    PROCESS = "process"
+
+
 class Load(Value):
     """What distinguishes the cells of one deployment."""
 

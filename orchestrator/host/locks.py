@@ -24,18 +24,25 @@ PATIENCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
-    """Who holds a lock. `start_ticks` tells a process from a later one with its number."""
+class Identity:
+    """A process, told apart from every other: `start_ticks` from a later one with its number, `boot_id`
+    from one before a reboot."""
 
     pid: int
     start_ticks: int
     boot_id: str
-    since: str
-    doing: str
 
     @property
     def alive(self) -> bool:
         return self.boot_id == _boot_id() and self.start_ticks == _start_ticks(self.pid)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner(Identity):
+    """Who holds a lock, since when and for what."""
+
+    since: str
+    doing: str
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.doing}, since {self.since})"
@@ -86,6 +93,11 @@ def holder(path: Path) -> str:
         return str(owner)
     # The descriptor was inherited: a child outlived the process that took the lock.
     return f"a process left behind by {owner}, which has ended"
+
+
+def identity(pid: int) -> Identity:
+    """Of a process that runs now."""
+    return Identity(pid, _start_ticks(pid) or 0, _boot_id())
 
 
 @contextmanager
@@ -145,9 +157,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _myself(owner_text: str) -> Owner:
-    pid = os.getpid()
+    me = identity(os.getpid())
     since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return Owner(pid, _start_ticks(pid) or 0, _boot_id(), since, owner_text)
+    return Owner(me.pid, me.start_ticks, me.boot_id, since, owner_text)
 
 
 def _boot_id() -> str:

@@ -1,4 +1,4 @@
-"""Where a deployment lives, as the orchestrator sees it: six verbs, two implementations.
+"""Where a deployment lives, as the orchestrator sees it: seven verbs, two implementations.
 
 `docker.py` and `process.py` implement `Runtime`; tests/fakes/runtime.py implements it too, and all three
 pass tests/runtime/test_contract.py. Nothing else in the project starts or stops an engine.
@@ -91,5 +91,5 @@ class Runtime(Protocol):
     def down(self, deployment: Deployment) -> None:
         """Stop, kill, remove; prove it gone. HostError when that cannot be proven. Idempotent."""
 
-    def reap(self) -> tuple[str, ...]:
-        """Remove what a run left whose orchestrator is provably dead; names what was removed."""
+    def reap(self, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Remove what a run left whose orchestrator is provably dead; the names of what it was."""

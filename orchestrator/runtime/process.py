@@ -116,9 +116,9 @@ class ProcessRuntime:
                 process.terminate()
         _wait(members, deployment.stop_s)
         left = self._kill_all(deployment.name)
-        process = self._running.pop(deployment.name, None)
-        if process is not None:
-            process.wait()
+        ended = self._running.pop(deployment.name, None)
+        if ended is not None:
+            ended.wait()
         rmtree(self._scratch.pop(deployment.name, Path("/nonexistent")), ignore_errors=True)
         if left:
             raise HostError(
@@ -127,11 +127,11 @@ class ProcessRuntime:
             )
         _require_closed(deployment)
 
-    def reap(self) -> tuple[str, ...]:
-        """Kill what an orchestrator left that is dead: its engines lived only as long as it did, but for
-        those that were in an uninterruptible call then."""
+    def reap(self, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Kill what outlived a dead orchestrator: descendants of an engine that the kernel did not kill
+        with it."""
         names = {m for p in _marked() if (m := _mark(p)) and m not in self._running and _orphaned(p)}
-        return tuple(sorted(name for name in names if not self._kill_all(name)))
+        return tuple(sorted(name for name in names if dry_run or not self._kill_all(name)))
 
     def _start(
         self, argv: tuple[str, ...], env: Mapping[str, str], log_path: Path

@@ -103,7 +103,9 @@ def _make(spec: ImageSpec, home: Path, env: Mapping[str, str], progress: Progres
             log_tail=error.tail,
         ) from error
     except OSError as error:
-        raise HostError(f"{home} could not be made: {error}", hint="free disk, or set LEVELBENCH_CACHE") from error
+        raise HostError(
+            f"{home} could not be made: {error}", hint="free disk, or set LEVELBENCH_CACHE"
+        ) from error
     site = next((home / "lib").glob("python3*")) / "site-packages"
     for site_file in spec.build.site_files:
         path = site / site_file.path

@@ -1,0 +1,165 @@
+"""The prompts that requests carry: our own set, or databricks-dolly-15k where its exact file is at hand.
+
+Both have dolly's schema, one JSON object per line. As in the article's client a request's text is the
+context followed by the instruction with nothing in between, and a prompt is kept when its text has a
+number of tokens within two bounds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from backends.contract import Value
+from orchestrator.domain.workload import PromptSource, PromptSpec
+from orchestrator.errors import RequestError
+
+OWN_NAME = "levelbench-own"
+DOLLY_NAME = "databricks-dolly-15k"
+DOLLY_SHA256 = "2df9083338b4abd6bceb5635764dab5d833b393b55759dffb0959b6fcbf794ec"
+DOLLY_BYTES = 13_085_339
+DOLLY_URL = (
+    "https://huggingface.co/datasets/databricks/databricks-dolly-15k/resolve/main/databricks-dolly-15k.jsonl"
+)
+
+# Fewer than this, and a load of a hundred users would mostly repeat itself: prefix caches would win.
+MIN_PROMPTS = 32
+
+_FOLDER = Path(__file__).parent / "prompts"
+OWN_PATH = _FOLDER / "levelbench.jsonl"
+_SYSTEM_PATH = _FOLDER / "system.txt"
+
+
+class Category(str, Enum):
+    """The eight kinds of task that dolly knows."""
+
+    BRAINSTORMING = "brainstorming"
+    CLASSIFICATION = "classification"
+    CLOSED_QA = "closed_qa"
+    CREATIVE_WRITING = "creative_writing"
+    GENERAL_QA = "general_qa"
+    INFORMATION_EXTRACTION = "information_extraction"
+    OPEN_QA = "open_qa"
+    SUMMARIZATION = "summarization"
+
+
+class Prompt(Value):
+    """One line of a prompt file."""
+
+    instruction: str = Field(min_length=1)
+    context: str
+    response: str
+    category: Category
+
+    @property
+    def text(self) -> str:
+        return self.context + self.instruction
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The texts that a workload draws from. `digest` identifies the file and what was kept of it."""
+
+    name: str
+    digest: str
+    texts: tuple[str, ...]
+
+    def order(self, seed: int) -> Iterator[int]:
+        """Indices of `texts` without end: each pass has every prompt once, newly shuffled.
+
+        Python promises that a seeded `random()` stays the same across versions, but not `shuffle()`.
+        """
+        source = random.Random(seed)
+        while True:
+            keys = [source.random() for _ in self.texts]
+            yield from sorted(range(len(keys)), key=keys.__getitem__)
+
+
+def load(spec: PromptSpec, *, dolly_path: Path | None, count_tokens: Callable[[str], int]) -> PromptSet:
+    """The prompts of `spec`. `count_tokens` is the model's tokenizer, with its begin-of-text token."""
+    file = _file(spec.source, dolly_path)
+    texts = [prompt.text for prompt in parse(file.content, file.path)]
+    kept = [i for i, text in enumerate(texts) if spec.min_tokens <= count_tokens(text) <= spec.max_tokens]
+    if len(kept) < MIN_PROMPTS:
+        raise RequestError(
+            f"{file.name} has only {len(kept)} prompts of {spec.min_tokens} to {spec.max_tokens} tokens",
+            hint=f"widen prompts.min_tokens and max_tokens until at least {MIN_PROMPTS} remain",
+        )
+    return PromptSet(file.name, _digest(file.content, spec, kept), tuple(texts[i] for i in kept))
+
+
+def parse(content: bytes, path: Path) -> tuple[Prompt, ...]:
+    """Every line of a prompt file; `path` is for the error of a malformed one."""
+    lines = content.removesuffix(b"\n").split(b"\n")
+    return tuple(_prompt(line, number, path) for number, line in enumerate(lines, start=1))
+
+
+def system_prompt() -> str:
+    """The common system prompt, about 110 tokens long."""
+    return _SYSTEM_PATH.read_text(encoding="utf-8").strip()
+
+
+@dataclass(frozen=True)
+class _File:
+    name: str
+    path: Path
+    content: bytes
+
+
+def _file(source: PromptSource, dolly_path: Path | None) -> _File:
+    if source is PromptSource.OWN:
+        return _own()
+    try:
+        return _dolly(dolly_path)
+    except RequestError:
+        if source is PromptSource.DOLLY:
+            raise
+        return _own()
+
+
+def _own() -> _File:
+    return _File(OWN_NAME, OWN_PATH, OWN_PATH.read_bytes())
+
+
+def _dolly(path: Path | None) -> _File:
+    if path is None:
+        raise RequestError(f"no path is set for {DOLLY_NAME}", hint=f"download {DOLLY_URL} and set its path")
+    hint = f"download {DOLLY_URL} to {path}, or take the prompts that come with levelbench"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {error.strerror}", hint=hint) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != DOLLY_SHA256:
+        raise RequestError(
+            f"{path} is not the known {DOLLY_NAME}: {len(content)} bytes with sha256 {found}, "
+            f"expected {DOLLY_BYTES} bytes with sha256 {DOLLY_SHA256}",
+            hint=hint,
+        )
+    return _File(DOLLY_NAME, path, content)
+
+
+def _prompt(line: bytes, number: int, path: Path) -> Prompt:
+    try:
+        return Prompt.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        reason = f"{field}: {first['msg']}" if field else first["msg"]
+        raise RequestError(
+            f"{path}, line {number}: {reason}",
+            hint="each line is a JSON object with instruction, context, response and category",
+        ) from error
+
+
+def _digest(content: bytes, spec: PromptSpec, kept: list[int]) -> str:
+    """Over the file and the filter, of which the tokenizer is a part: so what it kept stands for it."""
+    chosen = json.dumps({"min": spec.min_tokens, "max": spec.max_tokens, "kept": kept})
+    return hashlib.sha256(hashlib.sha256(content).digest() + chosen.encode()).hexdigest()

@@ -1,0 +1,110 @@
+"""Which Docker daemon to talk to, and talking to it: the one border where docker's errors are translated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests.exceptions
+from docker.errors import APIError, DockerException
+
+from orchestrator.errors import HostError, unknown
+
+DEFAULT_CONTEXT = "default"
+LOCAL_SOCKET = "unix:///var/run/docker.sock"
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """How the daemon was named: DOCKER_HOST outranks the context, the context outranks docker's config."""
+
+    host: str | None = None
+    context: str | None = None
+    config_dir: Path = Path("~/.docker")
+
+    @property
+    def address(self) -> str:
+        """Where it listens. RequestError for an unknown context: never the local daemon instead."""
+        if self.host:
+            return self.host
+        name = self.context or self._current_context()
+        if name == DEFAULT_CONTEXT:
+            return LOCAL_SOCKET
+        known = self._contexts()
+        if name not in known:
+            raise unknown("Docker context", name, [DEFAULT_CONTEXT, *known])
+        return known[name]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether containers' own addresses can be reached from here."""
+        return self.address.startswith(("unix://", "tcp://127.0.0.1", "tcp://localhost"))
+
+    def client(self) -> docker.DockerClient:
+        """A connected client. HostError with what to do when nothing answers."""
+        with translated(f"no Docker daemon answers at {self.address}"):
+            client = docker.DockerClient(base_url=self.address, timeout=TIMEOUT_S)
+            try:
+                client.ping()
+            except BaseException:
+                client.close()
+                raise
+        return client
+
+    def version(self) -> str:
+        with self._connected() as client:
+            return str(client.version()["Version"])
+
+    def runtimes(self) -> Sequence[str]:
+        with self._connected() as client:
+            return tuple(client.info().get("Runtimes", {}))
+
+    @contextmanager
+    def _connected(self) -> Iterator[docker.DockerClient]:
+        client = self.client()
+        try:
+            with translated("the Docker daemon did not answer"):
+                yield client
+        finally:
+            client.close()
+
+    def _current_context(self) -> str:
+        config = _read_json(self.config_dir.expanduser() / "config.json")
+        return str(config.get("currentContext") or DEFAULT_CONTEXT)
+
+    def _contexts(self) -> dict[str, str]:
+        """Context name -> address, from docker's own store."""
+        found = {}
+        for path in sorted((self.config_dir.expanduser() / "contexts" / "meta").glob("*/meta.json")):
+            meta = _read_json(path)
+            address = meta.get("Endpoints", {}).get("docker", {}).get("Host")
+            if meta.get("Name") and address:
+                found[str(meta["Name"])] = str(address)
+        return found
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """docker's exceptions as HostError: what was being done, what the daemon said, what to do."""
+    try:
+        yield
+    except (APIError, DockerException, requests.exceptions.RequestException, OSError) as error:
+        said = error.explanation if isinstance(error, APIError) and error.explanation else str(error)
+        raise HostError(
+            f"{doing}: {str(said).splitlines()[0] if said else type(error).__name__}",
+            hint="start it (systemctl start docker), join the docker group, or use RUNTIME=process",
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

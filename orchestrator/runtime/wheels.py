@@ -1,0 +1,46 @@
+"""The wheels of a release, fetched by the host's own pip with the host's own configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from backends.contract import Build
+from orchestrator.errors import CellError
+from orchestrator.host.locks import file_lock
+from orchestrator.runtime.command import CommandError, run
+from orchestrator.runtime.venvs import DEADLINE_S, MARKER, PIP, Progress, index_options, lock_path
+
+
+def fetch(build: Build, folder: Path, env: Mapping[str, str], progress: Progress) -> Path:
+    """A folder with every wheel of the build's locks, for the Python of its base image."""
+    digest = hashlib.sha256(f"{build.python}".encode())
+    for package_set in build.packages:
+        digest.update(lock_path(package_set).read_bytes())
+    home = folder / digest.hexdigest()[:12]
+    with file_lock(home.with_suffix(".lock"), f"fetches wheels of {build.version}", progress=progress):
+        if not (home / MARKER).exists():
+            shutil.rmtree(home, ignore_errors=True)
+            _download(build, home, env, progress)
+            (home / MARKER).touch()
+    return home
+
+
+def _download(build: Build, home: Path, env: Mapping[str, str], progress: Progress) -> None:
+    python = ("--python-version", ".".join(map(str, build.python))) if build.python else ()
+    for package_set in build.packages:
+        argv = (
+            *(sys.executable, "-m", "pip", "download", *PIP, "--only-binary", ":all:", *python),
+            *("--dest", str(home), *index_options(package_set)),
+        )
+        try:
+            run(argv, on_line=progress, deadline_s=DEADLINE_S, env=env)
+        except CommandError as error:
+            raise CellError(
+                f"wheels of {build.version} could not be fetched ({error})",
+                hint="see pip's last lines; check the network, the proxy and the disk",
+                log_tail=error.tail,
+            ) from error
