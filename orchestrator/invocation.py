@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -174,12 +174,16 @@ def clean(place: Place, *, dry_run: bool) -> Iterator[str]:
     process = ProcessRuntime(place.cache_dir, place.environment)
     done = "would remove" if dry_run else "removed"
     for sweep in (process.reap, docker.reap, docker.remove_images):
-        try:
-            yield from (f"{done} {name}" for name in sweep(dry_run=dry_run))
-        except HostError as error:
-            yield f"not looked at: {error}"
+        yield from _sweep(sweep, done, dry_run=dry_run)
     if place.cache_dir.exists():
         with host_lock(place.cache_dir.with_suffix(".lock"), "levelbench clean"):
             yield f"{done} {place.cache_dir}"
             if not dry_run:
                 rmtree(place.cache_dir)
+
+
+def _sweep(sweep: Callable[..., tuple[str, ...]], done: str, *, dry_run: bool) -> list[str]:
+    try:
+        return [f"{done} {name}" for name in sweep(dry_run=dry_run)]
+    except HostError as error:
+        return [f"not looked at: {error}"]

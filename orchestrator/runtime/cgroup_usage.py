@@ -12,7 +12,8 @@ MOUNT = Path("/sys/fs/cgroup")
 def usage(pid: int, *, proc: Path = Path("/proc"), mount: Path = MOUNT) -> Usage | None:
     """Of the control group that a process lives in; None when it cannot be read from here.
 
-    Memory is what is used without the page cache that the kernel could take back at once.
+    Memory is what a process's resident set counts too, so that both runtimes mean the same: anonymous
+    memory and mapped files, without the rest of the page cache.
     """
     try:
         groups = _groups((proc / str(pid) / "cgroup").read_text())
@@ -35,18 +36,16 @@ def _groups(text: str) -> dict[str, str]:
 def _second(mount: Path, path: str) -> Usage:
     folder = mount / path
     cpu_us = _field(folder / "cpu.stat", "usage_usec")
-    used = int((folder / "memory.current").read_text())
-    cached = _field(folder / "memory.stat", "inactive_file")
-    return Usage(cpu_us / 1e6, max(0, used - cached), _count(folder / "cgroup.procs"))
+    memory_bytes = sum(_field(folder / "memory.stat", name) for name in ("anon", "file_mapped"))
+    return Usage(cpu_us / 1e6, memory_bytes, _count(folder / "cgroup.procs"))
 
 
 def _first(mount: Path, groups: dict[str, str]) -> Usage:
     memory = mount / "memory" / groups["memory"]
     cpu = mount / "cpuacct" / groups["cpuacct"]
     cpu_ns = int((cpu / "cpuacct.usage").read_text())
-    used = int((memory / "memory.usage_in_bytes").read_text())
-    cached = _field(memory / "memory.stat", "total_inactive_file")
-    return Usage(cpu_ns / 1e9, max(0, used - cached), _count(cpu / "cgroup.procs"))
+    memory_bytes = sum(_field(memory / "memory.stat", f"total_{name}") for name in ("rss", "mapped_file"))
+    return Usage(cpu_ns / 1e9, memory_bytes, _count(cpu / "cgroup.procs"))
 
 
 def _field(path: Path, name: str) -> int:

@@ -1,0 +1,88 @@
+"""A runtime without engine: `up` starts the fake HTTP engine, and every call is written down in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backends.contract import ImageSpec
+from orchestrator.domain.cell import RuntimeKind
+from orchestrator.domain.provenance import Image
+from orchestrator.domain.telemetry import Usage
+from orchestrator.runtime.interface import Deployment, DeploymentSpec, Progress, State
+from tests.fakes.engine import Answer, FakeEngine, steady
+
+ALIVE = State(running=True)
+
+
+class FakeRuntime:
+    """Implements Runtime. `states` are told in turn, the last one for ever; `on_state` hears the number
+    of each question; `fail` maps a verb's name to the exception that it raises."""
+
+    kind = RuntimeKind.PROCESS
+    version = "fake 1"
+
+    def __init__(
+        self,
+        answer: Answer | None = None,
+        *,
+        states: list[State] | None = None,
+        on_state: Callable[[int], object] = lambda _: None,
+        fail: dict[str, BaseException] | None = None,
+        served_name: str = "tiny",
+        log: str = "",
+    ) -> None:
+        self._answer = answer or steady()
+        self._states = states or [ALIVE]
+        self._on_state = on_state
+        self._fail = fail or {}
+        self._served_name = served_name
+        self._log = log
+        self._engines: dict[str, FakeEngine] = {}
+        self._asked = 0
+        self.calls: list[str] = []
+
+    def image(self, spec: ImageSpec, progress: Progress) -> Image:
+        self._call("image")
+        progress("fake image")
+        return Image(reference="fake", digest="sha256:0", size_bytes=1)
+
+    def up(self, spec: DeploymentSpec) -> Deployment:
+        self._call("up")
+        models = {"/v1/models": (200, f'{{"data":[{{"id":"{self._served_name}"}}]}}')}
+        engine = FakeEngine(self._answer, gets=models).__enter__()
+        self._engines[spec.name] = engine
+        spec.log_path.write_text(self._log)
+        return Deployment(
+            name=spec.name,
+            handle="fake",
+            host="127.0.0.1",
+            port=engine.port,
+            argv=spec.serve.argv,
+            env=spec.serve.env,
+            log_path=spec.log_path,
+            stop_s=0.0,
+            runtime=self.kind,
+        )
+
+    def state(self, deployment: Deployment) -> State:
+        self._asked += 1
+        self._on_state(self._asked)
+        return self._states[min(self._asked, len(self._states)) - 1]
+
+    def usage(self, deployment: Deployment) -> Usage | None:
+        return Usage(cpu_s=float(self._asked), memory_bytes=2**20, processes=1)
+
+    def down(self, deployment: Deployment) -> None:
+        engine = self._engines.pop(deployment.name, None)
+        if engine is not None:
+            engine.__exit__(None, None, None)
+        self._call("down")
+
+    def reap(self, *, dry_run: bool = False) -> tuple[str, ...]:
+        self._call("reap")
+        return ()
+
+    def _call(self, verb: str) -> None:
+        self.calls.append(verb)
+        if verb in self._fail:
+            raise self._fail[verb]
