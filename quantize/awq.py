@@ -34,7 +34,7 @@ class Packed:
 
 
 def quantise(weight: Half) -> Packed:
-    """Round a matrix [outputs, inputs] to 4 bits; a group of equal weights keeps them exactly zero-based."""
+    """Round a matrix [outputs, inputs] to 4 bits. Zero is always a level, so zero rows stay zero."""
     groups = weight.T.astype(np.float32).reshape(-1, GROUP, weight.shape[0])
     low = np.minimum(groups.min(axis=1), 0)
     high = np.maximum(groups.max(axis=1), 0)
@@ -58,7 +58,8 @@ def dequantise(packed: Packed) -> npt.NDArray[np.float32]:
 def pack(nibbles: Nibbles) -> Words:
     """Eight 4-bit columns into each int32, in AutoAWQ's order."""
     eights = nibbles.reshape(nibbles.shape[0], -1, 8)[:, :, _ORDER]
-    return np.bitwise_or.reduce(eights << _SHIFTS, axis=2).view(np.int32)
+    joined: Nibbles = np.bitwise_or.reduce(eights << _SHIFTS, axis=2)
+    return joined.view(np.int32)
 
 
 def unpack(words: Words) -> Nibbles:

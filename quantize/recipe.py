@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backends.contract import Quantization
 
@@ -52,18 +52,7 @@ TINY = Recipe(
     bias_gain=5.07,
     eot_logit=6.42,
 )
-TINY_AWQ = Recipe(
-    name="tiny-awq",
-    seed="tiny",
-    layers=2,
-    hidden=256,
-    intermediate=512,
-    heads=4,
-    kv_heads=2,
-    bias_gain=TINY.bias_gain,
-    eot_logit=TINY.eot_logit,
-    quantization=Quantization.AWQ,
-)
+TINY_AWQ = replace(TINY, name="tiny-awq", quantization=Quantization.AWQ)
 SMALL = Recipe(
     name="small",
     seed="small",
@@ -76,3 +65,10 @@ SMALL = Recipe(
     eot_logit=6.8,
 )
 RECIPES = {recipe.name: recipe for recipe in (TINY, SMALL, TINY_AWQ)}
+
+
+def named(name: str) -> Recipe:
+    """The recipe of that name."""
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; known: {', '.join(sorted(RECIPES))}")
+    return RECIPES[name]

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from backends.contract import Quantization
 from quantize import awq, gguf_file, tokenizer, vocabulary, weights
 from quantize.config import config, generation_config
-from quantize.recipe import RECIPES, Recipe
+from quantize.recipe import RECIPES, Recipe, named
 
 __all__ = ["MAKER", "RECIPES", "fingerprint", "make", "write"]
 
@@ -25,13 +25,13 @@ MAKER = 1
 
 def make(recipe_name: str, folder: Path) -> None:
     """Write every file of a model into `folder`, which is new or empty."""
-    for _ in write(RECIPES[recipe_name], folder):
+    for _ in write(named(recipe_name), folder):
         pass
 
 
 def fingerprint(recipe_name: str) -> str:
     """What the made files depend on, as one hash: equal fingerprints mean equal bytes."""
-    recipe = json.dumps(asdict(RECIPES[recipe_name]), sort_keys=True)
+    recipe = json.dumps(asdict(named(recipe_name)), sort_keys=True)
     parts = (str(MAKER), recipe, vocabulary.corpus())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -47,7 +47,7 @@ def normal(seed: str, shape: tuple[int, int], deviation: float) -> Half:
     count = shape[0] * shape[1]
     raw = np.random.Philox(key=key).random_raw((count + 1) // 2).astype("<u8", copy=False)
     pairs = (raw & _EVEN_BYTES) + ((raw >> np.uint64(8)) & _EVEN_BYTES)
-    lanes = pairs.view("<u2")
+    lanes: npt.NDArray[np.uint16] = pairs.view("<u2")
     sums = (lanes[0::2] + lanes[1::2])[:count].astype(np.float32) - np.float32(_BYTE_SUM_MEAN)
     scaled = sums * np.float32(deviation / _BYTE_SUM_DEVIATION)
     return scaled.astype(np.float16).reshape(shape)
