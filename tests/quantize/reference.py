@@ -38,7 +38,7 @@ class Reference:
         scores = self._rotate(query) @ key.swapaxes(1, 2) / query.shape[2] ** 0.5
         length = scores.shape[1]
         scores = np.where(np.tril(np.ones((length, length), bool)), scores, -np.inf)
-        mixed = softmax(scores) @ value
+        mixed: Floats = softmax(scores) @ value
         joined = mixed.swapaxes(0, 1).reshape(length, -1)
         return joined @ self.weights[f"{prefix}self_attn.o_proj"].T
 
