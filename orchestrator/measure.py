@@ -127,7 +127,14 @@ def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics,
         steady_ns=record.start_ns + round(workload.ramp_s * 1e9),
         end_ns=record.end_ns,
     )
-    metrics = summarise(record.exchanges, span, window_s=workload.window_s, client_cpu_s=record.client_cpu_s)
+    metrics = summarise(
+        record.exchanges,
+        span,
+        window_s=workload.window_s,
+        client_cpu_s=record.client_cpu_s,
+        client_late_s=record.client_late_s,
+        client_realtime=record.client_realtime,
+    )
     return record, metrics, span
 
 

@@ -41,6 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parallel", type=int, default=SLOTS_AUTO)
     parser.add_argument("--threads", type=int, default=-1)
     parser.add_argument("--n-gpu-layers", type=int, default=-1)
+    parser.add_argument("--top-k", type=int, default=40, help="0: all tokens")
+    parser.add_argument("--min-p", type=float, default=0.05, help="0: all tokens")
     parser.add_argument("--metrics", action="store_true")
     parser.add_argument("--kv-unified", action="store_true")
     parser.add_argument("--no-cache-prompt", action="store_true")
@@ -60,6 +62,8 @@ def _params(arguments: argparse.Namespace) -> xllamacpp.CommonParams:
     params.kv_unified = automatic or arguments.kv_unified
     params.cpuparams.n_threads = arguments.threads
     params.cpuparams_batch.n_threads = arguments.threads
+    params.sampling.top_k = arguments.top_k
+    params.sampling.min_p = arguments.min_p
     params.n_gpu_layers = arguments.n_gpu_layers
     params.endpoint_metrics = arguments.metrics
     params.cache_prompt = not arguments.no_cache_prompt

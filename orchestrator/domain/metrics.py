@@ -79,6 +79,8 @@ class Metrics(Value):
     active_users_mean: float
     present_users_mean: float
     client_cpu_share: float
+    client_late_s: Distribution
+    client_realtime: bool
     windows: tuple[WindowMetrics, ...]
 
 
@@ -91,7 +93,13 @@ class Span(Value):
 
 
 def summarise(
-    exchanges: Sequence[Exchange], span: Span, *, window_s: float, client_cpu_s: float = 0.0
+    exchanges: Sequence[Exchange],
+    span: Span,
+    *,
+    window_s: float,
+    client_cpu_s: float = 0.0,
+    client_late_s: Sequence[float] = (),
+    client_realtime: bool = False,
 ) -> Metrics:
     """All figures of a cell from its exchanges."""
     table = _table(exchanges, span.start_ns)
@@ -125,6 +133,8 @@ def summarise(
         active_users_mean=_ratio(_busy_s(table.send, table.end, steady), steady.length_s),
         present_users_mean=_ratio(_present_s(table, steady), steady.length_s),
         client_cpu_share=_ratio(client_cpu_s, whole.length_s),
+        client_late_s=distribution(client_late_s),
+        client_realtime=client_realtime,
         windows=_windows(table, whole, window_s),
     )
 

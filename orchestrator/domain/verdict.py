@@ -13,6 +13,9 @@ MIN_REQUESTS = 5
 MIN_PRESENT_SHARE = 0.95
 MIN_TOKENS_PER_EVENT = 0.95
 MAX_CLIENT_CPU_SHARE = 0.8
+# The client may wake late by 5 ms, or by a twentieth of the mean TTFT where that is more.
+MAX_CLIENT_LATE_S = 0.005
+MAX_CLIENT_LATE_SHARE = 0.05
 
 
 class Level(str, Enum):
@@ -34,6 +37,7 @@ class Reason(str, Enum):
     STILL_WAITING = "still-waiting"
     COUNTS_DISAGREE = "counts-disagree"
     CLIENT_SATURATED = "client-saturated"
+    CLIENT_LATE = "client-late"
 
 
 class Finding(Value):
@@ -69,6 +73,7 @@ def _findings(m: Metrics, users: int) -> tuple[Finding | None, ...]:
         _waiting(m),
         _counts(m),
         _client(m),
+        _late(m),
     )
 
 
@@ -141,3 +146,16 @@ def _client(m: Metrics) -> Finding | None:
         return None
     text = f"the load client used {m.client_cpu_share:.0%} of a core: it may be what was measured"
     return Finding(reason=Reason.CLIENT_SATURATED, level=Level.SUSPECT, text=text)
+
+
+def _late(m: Metrics) -> Finding | None:
+    """A client that is not given the CPU stamps late, sends late and sees tokens in heaps."""
+    late_s = m.client_late_s.p95 if m.client_late_s.p95 is not None else m.client_late_s.max
+    bearable_s = max(MAX_CLIENT_LATE_S, MAX_CLIENT_LATE_SHARE * (m.ttft_s.mean or 0.0))
+    if late_s is None or late_s <= bearable_s:
+        return None
+    text = (
+        f"the load client woke up to {late_s * 1e3:.0f} ms late: the host was too busy, and times are too "
+        "long by as much"
+    )
+    return Finding(reason=Reason.CLIENT_LATE, level=Level.SUSPECT, text=text)

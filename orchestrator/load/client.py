@@ -50,6 +50,8 @@ class Record:
     start_ns: int
     end_ns: int
     client_cpu_s: float
+    client_late_s: tuple[float, ...]
+    client_realtime: bool
 
 
 @dataclass(slots=True)
@@ -139,7 +141,14 @@ class LoadClient:
                 raise
             stretch.catch_up()
         path.unlink()
-        return Record(stretch.exchanges, done.start_ns, done.end_ns, done.cpu_s)
+        return Record(
+            exchanges=stretch.exchanges,
+            start_ns=done.start_ns,
+            end_ns=done.end_ns,
+            client_cpu_s=done.cpu_s,
+            client_late_s=done.late_s,
+            client_realtime=done.realtime,
+        )
 
     def _follow(self, stretch: _Stretch, on_live: Callable[[Live], None], watch: Callable[[], None]) -> Done:
         while True:

@@ -63,8 +63,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What the client's process says at the end: the span in CLOCK_MONOTONIC, its own CPU seconds."""
+    """What the client's process says at the end: the span in CLOCK_MONOTONIC, its own CPU seconds, how
+    late it woke each time, and whether it had real-time priority."""
 
     start_ns: int
     end_ns: int
     cpu_s: float
+    late_s: tuple[float, ...]
+    realtime: bool

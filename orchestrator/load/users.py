@@ -13,6 +13,7 @@ from orchestrator.pace import backoff_s, start_s
 
 WATCH_S = 0.25
 CUT_S = 0.5
+HEARTBEAT_S = 0.05
 
 
 class Users:
@@ -24,6 +25,7 @@ class Users:
         self._over = asyncio.Event()
         self._drawn = 0
         self._in_flight: dict[int, tuple[Connection, Reply]] = {}
+        self.late_s: list[float] = []
         self.ended = 0
         self.pieces_ended = 0
 
@@ -45,7 +47,7 @@ class Users:
         tasks = [asyncio.create_task(self._user(k)) for k in range(self._spec.users)]
         for task in tasks:
             task.add_done_callback(self._on_user_end)
-        watch = asyncio.create_task(self._watch())
+        watchers = [asyncio.create_task(self._watch()), asyncio.create_task(self._beat())]
         deadline_s = self._spec.length_s if self._spec.requests is None else None
         try:
             await asyncio.wait_for(self._over.wait(), deadline_s)
@@ -55,7 +57,7 @@ class Users:
         for connection, _ in list(self._in_flight.values()):
             connection.fail(Outcome.CUT, "")
         _, late = await asyncio.wait(tasks, timeout=CUT_S)
-        for task in (watch, *late):
+        for task in (*watchers, *late):
             task.cancel()  # a user still connecting has nothing to record
         for ended in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(ended, Exception):
@@ -141,6 +143,13 @@ class Users:
             await asyncio.wait_for(self._over.wait(), seconds)
         except asyncio.TimeoutError:
             return
+
+    async def _beat(self) -> None:
+        """Note how late each waking is: the client's own error, as this host makes it."""
+        while True:
+            asleep_ns = perf_counter_ns()
+            await asyncio.sleep(HEARTBEAT_S)
+            self.late_s.append((perf_counter_ns() - asleep_ns) / 1e9 - HEARTBEAT_S)
 
     async def _watch(self) -> None:
         """End streams that are silent for too long or last too long: one timer for all of them."""

@@ -122,4 +122,4 @@ def _leaves(path: str, value: object) -> list[tuple[str, float]]:
         return [leaf for name, part in value.items() for leaf in _leaves(f"{path}.{name}", part)]
     if isinstance(value, tuple):
         return [leaf for i, part in enumerate(value) for leaf in _leaves(f"{path}.{i}", part)]
-    return [(path, float(str(value)))] if value is not None else []
+    return [(path, float(value))] if isinstance(value, int | float) else []
