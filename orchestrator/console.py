@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -25,8 +25,9 @@ PLAIN_EVERY_S = 5.0
 class Console:
     """One per command. Every method prints; none decides."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._rich = RichConsole(file=stream or sys.stderr, highlight=False)
+        self._clock = clock
         self._live: RichLive | None = None
         self._plain_due_s = 0.0
 
@@ -35,20 +36,13 @@ class Console:
         return self._rich.is_terminal
 
     def say(self, text: str, style: str = "") -> None:
-        """One line."""
+        """One line that stays."""
         self._rich.print(Text(text, style=style))
-
-    def step(self, text: str) -> None:
-        """One line of detail within a phase."""
-        if self._live is not None:
-            self._live.update(Text(f"    {text}", style="dim"))
-        else:
-            self.say(f"    {text}", "dim")
 
     def error(self, error: BenchError) -> None:
         """What was wrong and what to do next; a cell's log tail before it."""
         if isinstance(error, CellError) and error.log_tail:
-            self.say("    the engine's last lines:", "dim")
+            self.say("    the last lines:", "dim")
             for line in error.log_tail.splitlines():
                 self.say(f"    | {line}", "dim")
         self.say(f"error: {error}", "bold red")
@@ -58,18 +52,26 @@ class Console:
     @contextmanager
     def phase(self, title: str) -> Iterator[None]:
         """Say that a phase begins, and how long it took at its end."""
-        began_s = time.perf_counter()
+        began_s = self._clock()
         self.say(f"  {title} ...")
         try:
-            yield
+            with self._live_line():
+                yield
         except BaseException:
-            self.say(f"  {title} FAILED after {time.perf_counter() - began_s:.1f} s", "bold red")
+            self.say(f"  {title} FAILED after {self._clock() - began_s:.1f} s", "bold red")
             raise
-        self.say(f"  {title} done in {time.perf_counter() - began_s:.1f} s", "green")
+        self.say(f"  {title} done in {self._clock() - began_s:.1f} s", "green")
+
+    def step(self, text: str) -> None:
+        """A detail of the phase: the newest one on a terminal, one every five seconds elsewhere."""
+        self._rewrite(f"    {text}")
+
+    def show(self, users: int, total_s: float, live: Live) -> None:
+        """The state of a running load."""
+        self._rewrite(live_line(users, total_s, live))
 
     @contextmanager
-    def load(self) -> Iterator[None]:
-        """The span in which `show` may be called."""
+    def _live_line(self) -> Iterator[None]:
         self._plain_due_s = 0.0
         if not self.is_terminal:
             yield
@@ -81,13 +83,11 @@ class Console:
             finally:
                 self._live = None
 
-    def show(self, users: int, total_s: float, live: Live) -> None:
-        """The state of a running load."""
-        line = live_line(users, total_s, live)
+    def _rewrite(self, line: str) -> None:
         if self._live is not None:
-            self._live.update(Text(line))
-        elif live.elapsed_s >= self._plain_due_s:
-            self._plain_due_s = live.elapsed_s + PLAIN_EVERY_S
+            self._live.update(Text(line, style="dim", no_wrap=True, overflow="ellipsis"))
+        elif self._clock() >= self._plain_due_s:
+            self._plain_due_s = self._clock() + PLAIN_EVERY_S
             self.say(line)
 
 

@@ -120,8 +120,7 @@ def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics,
         stall_s=workload.stall_s,
         request_s=workload.request_s,
     )
-    with console.load():
-        record = target.send(spec, lambda live: console.show(users, workload.length_s, live))
+    record = target.send(spec, lambda live: console.show(users, workload.length_s, live))
     span = Span(
         start_ns=record.start_ns,
         steady_ns=record.start_ns + round(workload.ramp_s * 1e9),

@@ -19,7 +19,7 @@ from orchestrator.runtime.command import CommandError, run
 LOCKS = FOLDER / "locks"
 MARKER = "levelbench-complete"
 DEADLINE_S = 1800.0
-PIP = ("--disable-pip-version-check", "--no-input", "--retries", "2")
+PIP = ("--disable-pip-version-check", "--no-input", "--retries", "2", "--progress-bar", "off")
 
 Progress = Callable[[str], None]
 
