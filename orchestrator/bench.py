@@ -32,6 +32,7 @@ from orchestrator.interrupts import Interrupts
 from orchestrator.load.client import LoadClient
 from orchestrator.load.draw import Draw
 from orchestrator.ready import Ladder, effective, wait_until_ready
+from orchestrator.report.headline import one_line
 from orchestrator.runtime.checkout import Checkout
 from orchestrator.runtime.interface import Deployment, DeploymentSpec, Runtime
 from orchestrator.store.runs import RunFolder, utc_now
@@ -213,6 +214,7 @@ class Group:
             phases_s=dict(self._phases_s),
         )
         self._save(result, record.exchanges, samples)
+        self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
 
     def provenance(
         self, deployment: Deployment, image: Image, weights: steps.Artifact, draw: Draw

@@ -92,10 +92,10 @@ class Console:
 
 
 def live_line(users: int, total_s: float, live: Live) -> str:
-    """Time, users in flight, requests, tokens and TTFT over the last 5 s, errors, time left."""
+    """Time, users that take part, requests, tokens and TTFT over the last 5 s, errors, time left."""
     ttft = "-" if live.ttft_s is None else f"{live.ttft_s * 1e3:.0f} ms"
     left_s = max(0.0, total_s - live.elapsed_s)
     return (
-        f"    {live.elapsed_s:4.0f} s  users {live.active}/{users}  requests {live.ended}  "
+        f"    {live.elapsed_s:4.0f} s  users {live.users}/{users}  requests {live.ended}  "
         f"{live.tokens_per_s:.0f} tok/s  TTFT {ttft}  errors {live.failed}  {left_s:.0f} s left"
     )

@@ -35,7 +35,7 @@ class Live:
     takes from the ended exchanges how many tokens a chunk holds; results count tokens exactly."""
 
     elapsed_s: float
-    active: int
+    users: int
     ended: int
     failed: int
     tokens_per_s: float
@@ -78,7 +78,7 @@ class _Stretch:
         rate = (tick.pieces - first.pieces) / passed_s if passed_s else tick.pieces / tick.elapsed_s
         return Live(
             elapsed_s=tick.elapsed_s,
-            active=tick.active,
+            users=tick.users,
             ended=tick.ended,
             failed=sum(x.outcome.failed for x in self.exchanges),
             tokens_per_s=rate * self.tokens / self.pieces if self.pieces else rate,

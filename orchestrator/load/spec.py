@@ -56,7 +56,7 @@ class Progress:
     """What the client's process says once a second."""
 
     elapsed_s: float
-    active: int
+    users: int
     ended: int
     pieces: int
 

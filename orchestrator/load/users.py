@@ -17,7 +17,8 @@ HEARTBEAT_S = 0.05
 
 
 class Users:
-    """All users of one stretch of load. `on_reply` gets each reply once it has ended."""
+    """All users of one stretch of load. `on_reply` gets each reply once it has ended; `present` is how many
+    users have started and take part."""
 
     def __init__(self, spec: LoadSpec, on_reply: Callable[[Reply], None]) -> None:
         self._spec = spec
@@ -25,13 +26,10 @@ class Users:
         self._over = asyncio.Event()
         self._drawn = 0
         self._in_flight: dict[int, tuple[Connection, Reply]] = {}
+        self.present = 0
         self.late_s: list[float] = []
         self.ended = 0
         self.pieces_ended = 0
-
-    @property
-    def active(self) -> int:
-        return len(self._in_flight)
 
     @property
     def pieces(self) -> int:
@@ -67,6 +65,7 @@ class Users:
     async def _user(self, user: int) -> None:
         await self._pause(start_s(user, self._spec.users, self._spec.ramp_s))
         connection, failures = None, 0
+        self.present += 1
         while not self._over.is_set():
             draw = self._draw()
             if draw is None:
@@ -75,6 +74,7 @@ class Users:
             failures = failures + 1 if _failed(reply) else 0
             self._record(reply)
             await self._pause(backoff_s(failures) or self._spec.think_s)
+        self.present -= 1
         if connection is not None:
             connection.close()
 

@@ -84,7 +84,7 @@ async def _tick(users: Users, pipe: Pipe, flush: Callable[[], None]) -> None:
         await asyncio.sleep(PROGRESS_S)
         flush()
         elapsed_s = loop.time() - start_s
-        pipe.send(Progress(elapsed_s, active=users.active, ended=users.ended, pieces=users.pieces))
+        pipe.send(Progress(elapsed_s, users=users.present, ended=users.ended, pieces=users.pieces))
 
 
 def _cpu_s() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.result import Result
 from orchestrator.report import layout, units
 from orchestrator.report.figures import TOKEN_RATE, headline, level, marked
 from orchestrator.report.groups import Field, load_name, standings
@@ -63,6 +64,16 @@ def verdict(stored: Stored) -> str:
     if stored.result.failure is not None:
         return f"failed: {stored.result.failure.cause.value}"
     return level(stored.result).value
+
+
+def one_line(result: Result) -> str:
+    """A cell as it ends: rate, TTFT, verdict and what speaks against it."""
+    m = result.metrics
+    if m is None:
+        return "no figures"
+    reasons = [f.text for f in result.verdict.findings] if result.verdict else []
+    figures = f"{TOKEN_RATE.figure(result)} tok/s, TTFT {units.ms(m.ttft_s.mean)} ms, {level(result).value}"
+    return "; ".join((figures, *reasons))
 
 
 def remarks(field: Field, names: Names) -> list[str]:
