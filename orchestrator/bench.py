@@ -14,7 +14,7 @@ from time import perf_counter
 from tokenizers import Tokenizer
 
 from backends.contract import Accelerator, Backend
-from orchestrator import measure, steps
+from orchestrator import dolly, measure, steps
 from orchestrator.catalog import prompts
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell
@@ -126,7 +126,9 @@ class Group:
         spec = self._plan.group.workload.prompts
 
         def count_tokens(text: str) -> int:
-            return len(tokenizer.encode(text, add_special_tokens=False).ids)
+            return len(tokenizer.encode(text).ids)  # with begin-of-text, as the article's client counted
+
+        dolly.provide(spec.source, self._kit.dolly_path, progress=self._kit.console.step)
 
         return Draw(
             prompts=prompts.load(spec, dolly_path=self._kit.dolly_path, count_tokens=count_tokens),

@@ -27,6 +27,7 @@ LAYERS = (
         "orchestrator.load",
         "orchestrator.store",
         "orchestrator.steps",
+        "orchestrator.dolly",
         "orchestrator.ready",
         "orchestrator.interrupts",
         "orchestrator.console",
