@@ -140,7 +140,7 @@ def _check_host(place: Place, prepared: Prepared, console: Console) -> None:
         runtime=group.group.runtime,
         cache_bytes=prepared.plan.disk_bytes,
         runs_bytes=RUN_BYTES,
-        memory_bytes=max(g.model.weights_bytes for g in prepared.plan.groups),
+        memory_bytes=max(g.memory_bytes for g in prepared.plan.groups),
         ports=(place.port,) if place.port else (),
         gated=any(g.model.hub is not None and g.model.hub.gated for g in prepared.plan.groups),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.contract import Deviation, ImageSpec, Refusal, ServeSpec, Value
+from backends.contract import Accelerator, Deviation, ImageSpec, Refusal, ServeSpec, Value
 from orchestrator.domain.cell import CellGroup
 from orchestrator.domain.model import Model
 
@@ -34,6 +34,11 @@ class GroupPlan(Value):
         """Estimate of everything before the first cell, with nothing in the caches."""
         build_s = self.image.build.install_bytes / IMAGE_BYTES_PER_S
         return build_s + self.model.weights_bytes / WEIGHTS_BYTES_PER_S + UP_S
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of the host: an engine on a GPU reads its weights through the page cache, which needs no room."""
+        return self.model.weights_bytes if self.group.accelerator is Accelerator.CPU else 0
 
     @property
     def disk_bytes(self) -> int:
