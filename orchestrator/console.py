@@ -35,8 +35,8 @@ class Console:
         return self._rich.is_terminal
 
     def say(self, text: str, style: str = "") -> None:
-        """One line."""
-        self._rich.print(Text(text, style=style))
+        """One line, however long: a path that is broken in two cannot be copied."""
+        self._rich.print(Text(text, style=style), soft_wrap=True)
 
     def step(self, text: str) -> None:
         """One line of detail within a phase."""
