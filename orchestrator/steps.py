@@ -6,6 +6,7 @@ manifest of every file's size and sha256 written before it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 import httpx
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 
 from backends.contract import FailureCause
 from orchestrator.domain.model import HubOrigin, Model
@@ -28,6 +30,7 @@ MANIFEST = "artifact.json"
 WEIGHTS = "weights"
 HUB_FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model"]
 CHUNK_BYTES = 2**22
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Progress = Callable[[str], None]
 
@@ -78,7 +81,7 @@ def _make(model: Model, home: Path, token: str | None, progress: Progress) -> Ar
         _write_manifest(draft, revision, progress)
         draft.chmod(0o755)
         draft.rename(home)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
         raise HostError(
             f"weights of {model.id} could not be written: {error}", hint="free disk, or set CACHE= elsewhere"
         ) from error
@@ -116,6 +119,8 @@ def _fetch(hub: HubOrigin, folder: Path, token: str | None) -> str:
             cause=FailureCause.GATED_MODEL,
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise  # the host's fault, whoever wrote
         said = str(error).partition("\n")[0] or type(error).__name__
         raise CellError(
             f"{hub.repository} could not be fetched: {said}",
