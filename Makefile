@@ -3,10 +3,16 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-LEVELBENCH := $(VENV)/bin/levelbench $(if $(BASE),--base-image $(BASE)) $(if $(PORT),--port $(PORT))
-LOWER = $(shell echo $(1) | tr A-Z a-z)
-option = $(if $($(1)),--$(call LOWER,$(1)) "$($(1))")
-OPTIONS = $(foreach name,BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR,$(call option,$(name))) $(if $(JSON),--json)
+
+# Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
+unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PORT BASE RUN MARK
+quoted = '$(subst ','\'',$(value $(1)))'
+option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
+LEVELBENCH = $(VENV)/bin/levelbench $(call option,base-image,BASE) $(call option,port,PORT)
+OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call option,users,USERS) \
+	$(call option,duration,DURATION) $(call option,workload,WORKLOAD) $(call option,profile,PROFILE) \
+	$(call option,release,RELEASE) $(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) \
+	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
 .PHONY: help bench plan report doctor test check clean
@@ -21,13 +27,13 @@ plan: $(VENV)/.ready ## print what bench would do, and touch nothing
 	@$(LEVELBENCH) plan $(OPTIONS)
 
 report: $(VENV)/.ready ## write and print the report of RUN= (default: the latest)
-	@$(LEVELBENCH) report $(RUN) $(if $(JSON),--json)
+	@$(LEVELBENCH) report $(if $(value RUN),$(call quoted,RUN)) $(if $(JSON),--json)
 
 doctor: $(VENV)/.ready ## say what this host can measure, and what to do about the rest
 	@$(LEVELBENCH) doctor $(if $(JSON),--json)
 
 test: $(VENV)/.ready-dev ## run the tests; MARK=docker or MARK=engine for those with real parts
-	@$(VENV)/bin/python -m pytest $(if $(MARK),-m "$(MARK)")
+	@$(VENV)/bin/python -m pytest $(if $(value MARK),-m $(call quoted,MARK))
 
 check: $(VENV)/.ready-dev ## ruff, format, mypy strict, architecture tests
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/python -m pytest -q tests/test_architecture.py

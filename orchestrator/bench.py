@@ -6,7 +6,7 @@ Read `run_group` first: it is DESIGN.md section 5, top to bottom.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -88,6 +88,8 @@ def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder) -> bool:
                     group.measure(cell, target, provenance, telemetry)
     except CellError as error:
         group.fail(error)
+    finally:
+        group.down()
     return not group.failed
 
 
@@ -104,6 +106,7 @@ class Group:
         self._phase = Phase.IMAGE
         self._phases_s: dict[Phase, float] = {}
         self._ended: set[str] = set()
+        self._deployment: Deployment | None = None
         self.failed = False
 
     @contextmanager
@@ -153,14 +156,12 @@ class Group:
             gpus=self._gpus(),
             port=self._plan.port,
         )
-        deployment: Deployment | None = None
         try:
             with self._kit.interrupts.deferred(), self.phase(Phase.UP):
-                deployment = self._kit.runtime.up(spec)
+                deployment = self._deployment = self._kit.runtime.up(spec)
             yield deployment
         finally:
-            if deployment is not None:
-                self._down(deployment)
+            self.down()
 
     def target(self, deployment: Deployment, client: LoadClient, draw: Draw) -> measure.Target:
         return measure.Target(
@@ -240,6 +241,22 @@ class Group:
             deviations=self._plan.deviations,
         )
 
+    def down(self) -> None:
+        """Take the engine down if it is up: once, even when the disk is too full to note it.
+
+        Called twice, one around the other: a signal may come between the end of a body and `deferred`,
+        and since signals are raised once, the outer call is then safe.
+        """
+        failed_in = self._phase
+        with self._kit.interrupts.deferred(), ExitStack() as whatever_happens:
+            if self._deployment is None:
+                return
+            whatever_happens.callback(self._kit.runtime.down, self._deployment)
+            self._deployment = None
+            with self.phase(Phase.DOWN):
+                whatever_happens.close()
+        self._phase = failed_in
+
     def fail(self, error: CellError) -> None:
         """Record the failure for every cell that has no end yet."""
         self.failed = True
@@ -274,11 +291,6 @@ class Group:
         self._ended.add(result.cell.id)
         self._folder.journal("cell-ended", cell=result.cell.id, failed=result.failure is not None)
 
-    def _down(self, deployment: Deployment) -> None:
-        failed_in = self._phase
-        with self._kit.interrupts.deferred(), self.phase(Phase.DOWN):
-            self._kit.runtime.down(deployment)
-        self._phase = failed_in
 
     def _gpus(self) -> tuple[str, ...]:
         """The first GPU, by UUID: one card serves one engine, as in the published benchmark."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from dataclasses import asdict
@@ -250,7 +251,7 @@ def _numbers(text: str | None) -> tuple[int, ...]:
 
 
 def _positive(seconds: float | None) -> float | None:
-    if seconds is not None and seconds <= 0:
+    if seconds is not None and not 0 < seconds < math.inf:
         raise RequestError(f"a duration of {seconds:g} s cannot be measured", hint="for example DURATION=300")
     return seconds
 

@@ -36,8 +36,8 @@ class Console:
         return self._rich.is_terminal
 
     def say(self, text: str, style: str = "") -> None:
-        """One line that stays."""
-        self._rich.print(Text(text, style=style))
+        """One line that stays, however long: a path that is broken in two cannot be copied."""
+        self._rich.print(Text(text, style=style), soft_wrap=True)
 
     def error(self, error: BenchError) -> None:
         """What was wrong and what to do next; a cell's log tail before it."""

@@ -175,11 +175,12 @@ def clean(place: Place, *, dry_run: bool) -> Iterator[str]:
     done = "would remove" if dry_run else "removed"
     for sweep in (process.reap, docker.reap, docker.remove_images):
         yield from _sweep(sweep, done, dry_run=dry_run)
-    if place.cache_dir.exists():
+    if not place.cache_dir.exists():
+        return
+    if not dry_run:
         with host_lock(place.cache_dir.with_suffix(".lock"), "levelbench clean"):
-            yield f"{done} {place.cache_dir}"
-            if not dry_run:
-                rmtree(place.cache_dir)
+            rmtree(place.cache_dir)
+    yield f"{done} {place.cache_dir}"
 
 
 def _sweep(sweep: Callable[..., tuple[str, ...]], done: str, *, dry_run: bool) -> list[str]:

@@ -55,8 +55,10 @@ class Target:
             require_alive(self.runtime, self.deployment, self.signatures)
 
     def send(self, spec: LoadSpec, on_live: Callable[[Live], None] = lambda _: None) -> Record:
-        """Run one stretch of load; says which prompts are used up."""
+        """Run one stretch of load and note which prompts are used up. CellError when the engine did not
+        outlive it, also when it died in the last second."""
         record = self.client.run(spec, self.draw.dialect, on_live=on_live, watch=self.alive)
+        require_alive(self.runtime, self.deployment, self.signatures)
         self.draw.drawn(len(record.exchanges))
         return record
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 from pydantic import Field
 
-from backends.contract import Accelerator, Backend, Build, Deviation, HostTraits, Profile, Release, Value
+from backends.contract import Accelerator, Backend, Build, Deviation, HostTraits, Profile, Refusal, Release, Value
 from orchestrator.catalog import loader
 from orchestrator.domain.cell import CellGroup, Load, RuntimeChoice, RuntimeKind
 from orchestrator.domain.model import Model
@@ -59,13 +59,12 @@ def choose_builds(
     chosen, refused = [], []
     for name in dict.fromkeys(request.backends):
         backend, release = _look_up(request, backends, name)
-        refusal = backend.supports(release, model.traits, host)
         build = release.build(host.accelerator)
-        if refusal is not None or build is None:
-            if refusal is not None:
-                refused.append(Refused(backend=name, release=release.id, model=model.id, refusal=refusal))
-            continue
-        chosen.append(Chosen(backend=name, release=release.id, build=build))
+        refusal = backend.supports(release, model.traits, host) or _unreachable(request, build)
+        if refusal is None and build is not None:
+            chosen.append(Chosen(backend=name, release=release.id, build=build))
+        elif refusal is not None:
+            refused.append(Refused(backend=name, release=release.id, model=model.id, refusal=refusal))
     if not chosen:
         raise _nothing_left(refused)
     return chosen, refused
@@ -116,6 +115,16 @@ def _look_up(request: Request, backends: Mapping[str, Backend], name: str) -> tu
         known = [p.value for p in release.profiles]
         raise unknown(f"profile of {name} {release.id}", request.profile.value, known)
     return backend, release
+
+
+def _unreachable(request: Request, build: Build | None) -> Refusal | None:
+    """Why a build cannot be had at all, or not in the runtime that was asked for."""
+    if build is None:
+        return Refusal(reason="this release has no build for this accelerator")
+    if request.runtime is RuntimeChoice.PROCESS and not build.packages:
+        reason = f"{build.version} comes as an image only, and no process can run it"
+        return Refusal(reason=reason, alternative="RUNTIME=docker")
+    return None
 
 
 def _nothing_left(refused: list[Refused]) -> RequestError:

@@ -6,6 +6,7 @@ manifest of every file's size and sha256 written before it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -14,8 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 
 from backends.contract import FailureCause
 from orchestrator.domain.model import HubOrigin, Model
@@ -27,6 +30,7 @@ MANIFEST = "artifact.json"
 WEIGHTS = "weights"
 HUB_FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model"]
 CHUNK_BYTES = 2**22
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Progress = Callable[[str], None]
 
@@ -51,7 +55,7 @@ def weights(model: Model, cache_dir: Path, *, token: str | None, progress: Progr
             return found
         if home.exists():
             progress(f"{home.name} is damaged in the cache: made again")
-            shutil.rmtree(home)
+        _sweep(home)
         return _make(model, home, token, progress)
 
 
@@ -61,8 +65,14 @@ def key(model: Model) -> str:
     return hashlib.sha256(origin.encode()).hexdigest()[:12]
 
 
+def _sweep(home: Path) -> None:
+    """Remove a damaged artifact, and the drafts of processes that were killed while they made it."""
+    for left in (home, *home.parent.glob(f".{home.name}-*")):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def _make(model: Model, home: Path, token: str | None, progress: Progress) -> Artifact:
-    draft = Path(tempfile.mkdtemp(prefix=f".{model.id}-", dir=home.parent))
+    draft = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
     try:
         folder = draft / WEIGHTS
         folder.mkdir()
@@ -71,7 +81,7 @@ def _make(model: Model, home: Path, token: str | None, progress: Progress) -> Ar
         _write_manifest(draft, revision, progress)
         draft.chmod(0o755)
         draft.rename(home)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
         raise HostError(
             f"weights of {model.id} could not be written: {error}", hint="free disk, or set CACHE= elsewhere"
         ) from error
@@ -108,9 +118,12 @@ def _fetch(hub: HubOrigin, folder: Path, token: str | None) -> str:
             hint="accept its licence on the hub, then set HF_TOKEN",
             cause=FailureCause.GATED_MODEL,
         ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise  # the host's fault, whoever wrote
+        said = str(error).partition("\n")[0] or type(error).__name__
         raise CellError(
-            f"{hub.repository} could not be fetched: {str(error).splitlines()[0]}",
+            f"{hub.repository} could not be fetched: {said}",
             hint="check the network, the proxy and the disk, then try again",
         ) from error
     metadata = Path(snapshot) / ".cache" / "huggingface" / "download" / "config.json.metadata"
@@ -132,16 +145,15 @@ def _write_manifest(draft: Path, revision: str, progress: Progress) -> None:
 
 
 def _cached(home: Path) -> Artifact | None:
-    """The artifact, when its manifest is there and every file has the size that it names."""
-    manifest = home / MANIFEST
-    if not manifest.exists():
+    """The artifact, when its manifest is whole and every file has the size that it names."""
+    try:
+        text = (home / MANIFEST).read_text(encoding="utf-8")
+        stated = json.loads(text)
+        whole = all((home / WEIGHTS / n).stat().st_size == size for n, (size, _) in stated["files"].items())
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    text = manifest.read_text(encoding="utf-8")
-    stated = json.loads(text)
-    for name, (size, _) in stated["files"].items():
-        path = home / WEIGHTS / name
-        if not path.exists() or path.stat().st_size != size:
-            return None
+    if not whole:
+        return None
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
     return Artifact(home / WEIGHTS, digest, stated["revision"], cached=True)
 

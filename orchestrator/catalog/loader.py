@@ -47,12 +47,17 @@ def read(path: Path, kind: type[_V]) -> dict[str, _V]:
     """One table per entry, its key being the id."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {key: kind.model_validate({"id": key, **table}) for key, table in tables.items()}
     except tomllib.TOMLDecodeError as error:
         raise RequestError(f"{path.name} is not TOML: {error}", hint="mend the line that is named") from error
+    return {key: _entry(f"{path.name} [{key}]", kind, key, table) for key, table in tables.items()}
+
+
+def _entry(place: str, kind: type[_V], key: str, table: object) -> _V:
+    try:
+        return kind.model_validate({"id": key, **table} if isinstance(table, dict) else table)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise RequestError(f"{path.name}: {faults}", hint=f"fields are those of {kind.__name__}") from error
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors())
+        raise RequestError(f"{place}: {faults}", hint=f"fields are those of {kind.__name__}") from error
 
 
 def _pick(kind: str, name: str, known: dict[str, _V]) -> _V:

@@ -30,6 +30,7 @@ class FakeRuntime:
         fail: dict[str, BaseException] | None = None,
         served_name: str = "tiny",
         log: str = "",
+        gets: dict[str, tuple[int, str]] | None = None,
     ) -> None:
         self._answer = answer or steady()
         self._states = states or [ALIVE]
@@ -37,6 +38,7 @@ class FakeRuntime:
         self._fail = fail or {}
         self._served_name = served_name
         self._log = log
+        self._gets = gets or {}
         self._engines: dict[str, FakeEngine] = {}
         self._asked = 0
         self.calls: list[str] = []
@@ -49,7 +51,7 @@ class FakeRuntime:
     def up(self, spec: DeploymentSpec) -> Deployment:
         self._call("up")
         models = {"/v1/models": (200, f'{{"data":[{{"id":"{self._served_name}"}}]}}')}
-        engine = FakeEngine(self._answer, gets=models).__enter__()
+        engine = FakeEngine(self._answer, gets={**models, **self._gets}).__enter__()
         self._engines[spec.name] = engine
         spec.log_path.write_text(self._log)
         return Deployment(

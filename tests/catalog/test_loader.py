@@ -1,0 +1,150 @@
+"""The catalogue: what is in it, and what a mistake in it is told as."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from backends import load_backends
+from backends.contract import Value
+from orchestrator.catalog import loader
+from orchestrator.domain.model import Model
+from orchestrator.domain.workload import PromptSource, SystemPrompt, Workload
+from orchestrator.errors import RequestError
+from quantize.synthetic import RECIPES
+
+ENTRY = """
+[mine]
+title = "mine"
+users = [1]
+ramp_s = 1
+duration_s = 1
+"""
+
+
+def fault(tmp_path: Path, text: str, kind: type[Value] = Workload) -> str:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(RequestError) as caught:
+        loader.read(path, kind)
+    assert caught.value.hint
+    return str(caught.value)
+
+
+def test_entries_carry_their_key_as_id(tmp_path: Path) -> None:
+    """A name stands once."""
+    path = tmp_path / "mine.toml"
+    path.write_text(ENTRY)
+
+    assert "mine" == loader.read(path, Workload)["mine"].id
+
+
+def test_every_entry_of_the_catalogue_can_be_read() -> None:
+    """Both files are whole, and their ids are theirs."""
+    assert {"short", "article"} == set(loader.workloads())
+    assert {"tiny", "small", "tiny-awq", "8b", "70b-awq"} == set(loader.models())
+    assert all(key == model.id for key, model in loader.models().items())
+
+
+def test_every_model_has_exactly_one_origin() -> None:
+    """Made here by a recipe that exists, or fetched from the hub at a revision."""
+    for model in loader.models().values():
+        assert (model.made is None) != (model.hub is None), model.id
+        assert model.made is None or model.made.recipe in RECIPES, model.id
+
+
+def test_models_are_told_by_their_origin() -> None:
+    """The step in a plan says what it fetches or makes, how large, and whether a token is needed."""
+    assert (
+        "make tiny here: recipe tiny, random weights, byte-identical each time"
+        == loader.model("tiny").origin
+    )
+    assert loader.model("8b").origin.endswith("(16.1 GB, gated: needs HF_TOKEN)")
+    assert "fetch casperhansen/llama-3-70b-instruct-awq@main (39.8 GB)" == loader.model("70b-awq").origin
+    bare = loader.model("tiny").model_copy(update={"made": None})
+    assert "no origin" == bare.origin
+
+
+def test_gated_revisions_are_commits() -> None:
+    """What is pinned is pinned to a commit; the one exception says why in the file."""
+    revisions = {m.id: m.hub.revision for m in loader.models().values() if m.hub is not None}
+    pinned = {name for name, revision in revisions.items() if re.fullmatch("[0-9a-f]{40}", revision)}
+
+    assert {"8b"} == pinned
+    assert {"70b-awq": "main"}.items() <= revisions.items()
+
+
+def test_every_model_can_be_asked_of_every_backend() -> None:
+    """Its traits go through to the adapters' own question."""
+    names = {m.traits.served_name for m in loader.models().values()}
+
+    assert names == set(loader.models())
+    assert load_backends()
+
+
+def test_article_is_the_published_load() -> None:
+    """10, 50 and 100 users, 20 s ramp within 5 minutes, 512 tokens at temperature 1, both system prompts."""
+    article = loader.workload("article")
+
+    assert ((10, 50, 100), 20, 300, True) == (
+        article.users,
+        article.ramp_s,
+        article.duration_s,
+        article.ramp_inside,
+    )
+    assert 300 == article.length_s
+    assert (SystemPrompt.WITHOUT, SystemPrompt.WITH) == article.system_prompts
+    assert (512, 1.0, 1.0, False) == (
+        article.sampling.max_tokens,
+        article.sampling.temperature,
+        article.sampling.top_p,
+        article.sampling.ignore_eos,
+    )
+    assert (PromptSource.AUTO, 30, 150) == (
+        article.prompts.source,
+        article.prompts.min_tokens,
+        article.prompts.max_tokens,
+    )
+    assert (5, 0.01) == (article.window_s, article.think_s)
+
+
+def test_short_fits_into_a_minute() -> None:
+    """The first look of somebody who types `make bench`."""
+    short = loader.workload("short")
+
+    assert (1, 4, 16) == short.users
+    assert len(short.users) * short.length_s <= 60
+
+
+def test_unknown_names_are_told_with_the_nearest() -> None:
+    """For models and for workloads."""
+    with pytest.raises(RequestError, match="Did you mean 'small'"):
+        loader.model("smal")
+    with pytest.raises(RequestError, match="Did you mean 'short'"):
+        loader.workload("shrt")
+
+
+def test_broken_toml_names_its_line(tmp_path: Path) -> None:
+    """The file and the place of the fault."""
+    assert re.match(r"mine.toml is not TOML: .*line 2", fault(tmp_path, "[mine]\ntitle = x\n"))
+
+
+def test_every_wrong_field_is_named(tmp_path: Path) -> None:
+    """All faults of an entry at once, each with its path."""
+    text = ENTRY.replace("ramp_s = 1", "ramp_s = 0\nspeed = 3\nsampling = { max_tokens = 0 }")
+    said = fault(tmp_path, text)
+
+    assert said.startswith("mine.toml [mine]: ")
+    assert all(name in said for name in ("ramp_s", "speed", "sampling.max_tokens"))
+
+
+def test_missing_field_is_named(tmp_path: Path) -> None:
+    """Also in models."""
+    assert "formats: Field required" in fault(tmp_path, '[m]\ntitle = "m"\n', Model)
+
+
+def test_entry_that_is_no_table_is_told(tmp_path: Path) -> None:
+    """A value at the top is a mistake like another, not a crash."""
+    assert fault(tmp_path, "mine = 3\n").startswith("mine.toml [mine]: Input should be")

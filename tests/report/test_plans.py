@@ -1,0 +1,70 @@
+"""A plan as text, whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backends import load_backends
+from backends.contract import Accelerator, HostTraits, Refusal
+from orchestrator import planning
+from orchestrator.domain.cell import RuntimeKind
+from orchestrator.domain.plan import Plan, Refused
+from orchestrator.planning import Request
+from orchestrator.report.plans import text
+
+GOLDENS = Path(__file__).parents[1] / "golden"
+NO_GPU = "no GPU was found here: this plan is for a GPU host"
+
+
+def plan(
+    *names: str, accelerator: Accelerator = Accelerator.CPU, runtime: RuntimeKind, **request: object
+) -> Plan:
+    host = HostTraits(accelerator=accelerator, cpus=8, memory_bytes=16 * 2**30)
+    asked = Request.model_validate({"backends": names, **request})
+    notes = (NO_GPU,) if accelerator is Accelerator.CUDA else ()
+    return planning.plan(asked, load_backends(), host, runtime, notes)
+
+
+def test_bare_plan() -> None:
+    """What a bare `make plan` prints on a host with a daemon."""
+    expected = (GOLDENS / "plan-llama-cpp-small.txt").read_text()
+
+    assert expected == text(plan("llama-cpp", runtime=RuntimeKind.DOCKER))
+
+
+def test_plan_of_the_articles_pair_without_a_gpu() -> None:
+    """It can be planned anywhere, and says that it cannot be run here."""
+    made = plan("lmdeploy", model="70b-awq", accelerator=Accelerator.CUDA, runtime=RuntimeKind.DOCKER)
+
+    assert f"note: {NO_GPU}" == text(made).splitlines()[1]
+    assert (GOLDENS / "plan-lmdeploy-70b-awq.txt").read_text() == text(made)
+
+
+def test_process_plan_names_what_is_installed() -> None:
+    """The lock files instead of an image, and the deviation."""
+    lines = text(plan("llama-cpp", model="tiny", runtime=RuntimeKind.PROCESS)).splitlines()
+
+    assert "  install   llama-cpp-cpu.txt" in lines
+    assert not any(line.startswith("  image") for line in lines)
+    assert any(line.startswith("  deviates  RUNTIME process: no container") for line in lines)
+
+
+@pytest.mark.parametrize(("alternative", "end"), [(None, ""), ("MODEL=tiny", " (instead: MODEL=tiny)")])
+def test_what_is_left_out_is_told(alternative: str | None, end: str) -> None:
+    """With its reason and what would do instead."""
+    why = Refusal(reason="reads GGUF only", alternative=alternative)
+    refused = Refused(backend="other", release="current", model="small", refusal=why)
+    made = plan("llama-cpp", runtime=RuntimeKind.PROCESS).model_copy(update={"refused": (refused,)})
+
+    assert f"left out: other with small: reads GGUF only{end}" == text(made).splitlines()[1]
+
+
+def test_counts_are_grammatical() -> None:
+    """One is not several."""
+    one = text(plan("llama-cpp", runtime=RuntimeKind.PROCESS, users=(1,))).splitlines()[0]
+    two = text(plan("llama-cpp", "vllm", runtime=RuntimeKind.PROCESS)).splitlines()[0]
+
+    assert one.startswith("1 deployment, 1 cell, ")
+    assert two.startswith("2 deployments, 6 cells, ")

@@ -1,0 +1,120 @@
+"""What a person sees on stderr while a run goes on, on a terminal and without one."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+
+from orchestrator.console import Console, live_line
+from orchestrator.errors import CellError, HostError
+from orchestrator.load.client import Live
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def screen() -> StringIO:
+    return StringIO()
+
+
+def live(elapsed_s: float = 5.0, ttft_s: float | None = 0.0421) -> Live:
+    return Live(elapsed_s=elapsed_s, active=3, ended=7, failed=1, tokens_per_s=123.4, ttft_s=ttft_s)
+
+
+def test_live_line_tells_all() -> None:
+    """Time, users, requests, rate, TTFT, errors, time left."""
+    expected = "       5 s  users 3/4  requests 7  123 tok/s  TTFT 42 ms  errors 1  7 s left"
+
+    assert expected == live_line(4, 12.0, live())
+
+
+def test_live_line_before_the_first_token() -> None:
+    """A time that is not known is not zero; time left never is negative."""
+    line = live_line(4, 12.0, live(13.0, None))
+
+    assert "TTFT -  " in line
+    assert line.endswith(" 0 s left")
+
+
+def test_phase_says_when_it_began_and_how_long_it_took(screen: StringIO) -> None:
+    """Two lines."""
+    with Console(screen).phase("weights"):
+        pass
+
+    assert ["  weights ...", "  weights done in 0.0 s"] == screen.getvalue().splitlines()
+
+
+def test_failed_phase_says_so_and_goes_on_up(screen: StringIO) -> None:
+    """The exception is not swallowed."""
+    with pytest.raises(HostError), Console(screen).phase("up"):
+        raise HostError("no")
+
+    assert "  up FAILED after 0.0 s" == screen.getvalue().splitlines()[-1]
+
+
+def test_error_says_what_to_do_next(screen: StringIO) -> None:
+    """Message, then hint."""
+    Console(screen).error(HostError("port 80 is taken", hint="choose another"))
+
+    assert ["error: port 80 is taken", "  next: choose another"] == screen.getvalue().splitlines()
+
+
+def test_cell_error_shows_the_engines_last_lines(screen: StringIO) -> None:
+    """Before the message, so that the message is what stands last."""
+    Console(screen).error(CellError("the engine died", hint="see above", log_tail="loading\n[red]oom[/red]"))
+
+    assert [
+        "    the engine's last lines:",
+        "    | loading",
+        "    | [red]oom[/red]",
+        "error: the engine died",
+        "  next: see above",
+    ] == screen.getvalue().splitlines()
+
+
+def test_long_lines_are_not_broken(screen: StringIO) -> None:
+    """A path in two pieces cannot be copied, and a log cannot be searched."""
+    path = "/a/" + "very-long-name/" * 20
+    Console(screen).say(path)
+
+    assert [path] == screen.getvalue().splitlines()
+
+
+def test_without_a_terminal_a_line_comes_every_five_seconds(screen: StringIO) -> None:
+    """Not one a second: a log is read later."""
+    console = Console(screen)
+    with console.load():
+        for second in range(1, 12):
+            console.show(4, 12.0, live(float(second)))
+
+    assert ["1 s", "6 s", "11 s"] == [line.split("  users")[0].strip() for line in screen.getvalue().splitlines()]
+
+
+def test_each_load_begins_with_a_line(screen: StringIO) -> None:
+    """The five seconds of the load before do not count."""
+    console = Console(screen)
+    for _ in range(2):
+        with console.load():
+            console.show(4, 12.0, live(1.0))
+
+    assert 2 == len(screen.getvalue().splitlines())
+
+
+def test_on_a_terminal_the_line_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also steps told meanwhile go there; afterwards lines are lines again."""
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Terminal()
+    console = Console(screen)
+    with console.load():
+        console.show(4, 12.0, live())
+        console.step("still here")
+    console.step("after")
+
+    assert console.is_terminal
+    assert "still here" in screen.getvalue()
+    assert "after" in screen.getvalue().splitlines()[-1]
+    assert "\x1b[" in screen.getvalue()

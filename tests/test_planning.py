@@ -1,0 +1,230 @@
+"""From a request to a plan: names, refusals, the shape of the load, and the plan itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from backends import load_backends
+from backends.contract import Accelerator, Backend, HostTraits, Profile, Refusal
+from orchestrator import invocation, planning
+from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
+from orchestrator.domain.plan import Plan, Refused
+from orchestrator.domain.provenance import Gpu, Host
+from orchestrator.errors import RequestError
+from orchestrator.planning import AcceleratorChoice, Request
+from tests.fakes.backend import FakeBackend
+
+CPU = HostTraits(accelerator=Accelerator.CPU, cpus=4, memory_bytes=8 * 2**30)
+CUDA = HostTraits(accelerator=Accelerator.CUDA, cpus=4, memory_bytes=8 * 2**30)
+BOTH = (Accelerator.CPU, Accelerator.CUDA)
+FAKES: dict[str, Backend] = {
+    "first": FakeBackend("first"),
+    "second": FakeBackend("second", accelerators=BOTH),
+}
+HOST = Host(os="test", kernel="1", machine="x", cpu="c", cpus=4, memory_bytes=2**33, python="3.11")
+GPU = Gpu(uuid="GPU-1", name="G", memory_bytes=2**36, driver="1")
+
+
+def plan(
+    *names: str, host: HostTraits = CPU, runtime: RuntimeKind = RuntimeKind.PROCESS, **request: object
+) -> Plan:
+    return planning.plan(asked(*names, **request), FAKES, host, runtime)
+
+
+def asked(*names: str, **request: object) -> Request:
+    return Request.model_validate({"backends": names or ("first",), "model": "tiny", **request})
+
+
+def refusal(*names: str, **request: object) -> tuple[str, str]:
+    """Message and hint of the error that a request ends in."""
+    with pytest.raises(RequestError) as caught:
+        plan(*names, **request)  # type: ignore[arg-type]
+    return str(caught.value), caught.value.hint
+
+
+def test_unknown_backend_is_told_with_the_nearest_name() -> None:
+    """A typing error costs one look."""
+    assert ("unknown backend 'frist'. Did you mean 'first'?", "known: first, second") == refusal("frist")
+
+
+def test_one_unknown_backend_among_known_ones_is_an_error() -> None:
+    """Nothing is left out silently."""
+    assert "unknown backend 'nothing'." == refusal("first", "nothing")[0]
+
+
+def test_unknown_model_is_told_with_the_nearest_name() -> None:
+    """And the list."""
+    message, hint = refusal(model="tinny")
+
+    assert "unknown model 'tinny'. Did you mean 'tiny'?" == message
+    assert hint == "known: 70b-awq, 8b, small, tiny, tiny-awq"
+
+
+def test_unknown_workload_is_told_with_the_nearest_name() -> None:
+    """And the list."""
+    expected = ("unknown workload 'artikel'. Did you mean 'article'?", "known: article, short")
+
+    assert expected == refusal(workload="artikel")
+
+
+def test_unknown_release_is_told_with_the_list() -> None:
+    """Releases are those of the backend."""
+    expected = ("unknown release of first '2024-07'. Did you mean '2024-06'?", "known: 2024-06, current")
+
+    assert expected == refusal(release="2024-07")
+
+
+def test_profile_that_a_release_lacks_is_told() -> None:
+    """`published` belongs to the releases of the published benchmark."""
+    expected = ("unknown profile of first current 'published'.", "known: defaults, matched")
+
+    assert expected == refusal(profile=Profile.PUBLISHED)
+
+
+def test_pair_that_cannot_be_served_is_refused_with_its_reason() -> None:
+    """When nothing is left to do, the adapter's reason and alternative are the error."""
+    assert ("first: 4-bit weights are not read", "try MODEL=tiny") == refusal(model="tiny-awq")
+
+
+def test_every_refusal_is_told() -> None:
+    """Two reasons for two backends."""
+    message, _ = refusal("first", "second", model="tiny-awq")
+
+    assert "first: 4-bit weights are not read; second: 4-bit weights are not read" == message
+
+
+def test_refused_backend_beside_a_good_one_stands_in_the_plan() -> None:
+    """A comparison goes on without it, and says so."""
+    made = plan("first", "second", host=CUDA)
+    why = Refusal(reason="no cuda build", alternative="RELEASE=current")
+
+    assert ["second"] == [g.group.backend for g in made.groups]
+    assert (Refused(backend="first", release="current", model="tiny", refusal=why),) == made.refused
+
+
+def test_release_without_a_build_for_the_host_is_refused() -> None:
+    """The adapter's word, not a crash."""
+    assert "second: no cpu build" == refusal("second", release="2024-06")[0]
+
+
+def test_backends_run_in_the_order_asked_for_and_once_each() -> None:
+    """A name that is given twice is measured once."""
+    made = plan("second", "first", "second")
+
+    assert ["second", "first"] == [g.group.backend for g in made.groups]
+
+
+@pytest.mark.parametrize(("host", "name"), [(CPU, "short"), (CUDA, "article")])
+def test_the_workload_follows_the_accelerator(host: HostTraits, name: str) -> None:
+    """A short one on a CPU, the published one on a GPU."""
+    assert name == plan("second", host=host).groups[0].group.workload.id
+
+
+def test_users_and_duration_are_the_requests() -> None:
+    """Twice the same load is one cell; the order is kept."""
+    workload = plan(users=(8, 2, 8), duration_s=3).groups[0].group.workload
+
+    assert ((8, 2), 3.0) == (workload.users, workload.duration_s)
+
+
+def test_users_below_one_are_refused() -> None:
+    """Nobody is no load."""
+    assert ("users must be 1 or more", "for example USERS=1,4,16") == refusal(users=(4, 0))
+
+
+@pytest.mark.parametrize("duration_s", [20.0, 5.0])
+def test_duration_must_outlast_a_ramp_inside_it(duration_s: float) -> None:
+    """Else there is nothing steady to measure."""
+    expected = ("workload 'article' ramps for 20 s within its duration", "DURATION must be longer than 20")
+
+    assert expected == refusal(workload="article", duration_s=duration_s)
+
+
+def test_ramp_before_the_measurement_allows_any_duration() -> None:
+    """The short workload's ramp comes first."""
+    assert 1.0 == plan(workload="short", duration_s=1).groups[0].group.workload.duration_s
+
+
+def test_system_prompts_double_the_cells() -> None:
+    """Every load without, then every load with."""
+    loads = [load.id for load in plan(workload="article", users=(1, 2)).groups[0].group.loads]
+
+    assert ["u1", "u2", "u1-sys", "u2-sys"] == loads
+
+
+def test_process_is_a_stated_deviation() -> None:
+    """Every report of a run without a container says so; a container is no deviation."""
+    in_process = plan().groups[0].deviations
+    in_docker = planning.plan(
+        Request(backends=("llama-cpp",)), load_backends(), CPU, RuntimeKind.DOCKER
+    ).groups[0]
+
+    assert ("RUNTIME", "process") == (in_process[0].setting, in_process[0].value)
+    assert "RUNTIME" not in {d.setting for d in in_docker.deviations}
+
+
+def test_dockerfile_is_rendered_for_docker_alone() -> None:
+    """From the base that was asked for."""
+    request = Request(backends=("llama-cpp",), base="my-base:1")
+    group = planning.plan(request, load_backends(), CPU, RuntimeKind.DOCKER).groups[0]
+    assert group.dockerfile is not None
+
+    assert "my-base:1" == group.base
+    assert "FROM my-base:1" in group.dockerfile
+    assert plan().groups[0].dockerfile is None
+
+
+def test_a_plan_survives_json() -> None:
+    """run.json is the plan."""
+    made = plan("first", "second", "first", host=CPU, users=(1, 2), port=8080)
+
+    assert made == Plan.model_validate_json(made.model_dump_json())
+
+
+def test_estimates_add_up() -> None:
+    """Two cells of 12 s with 3 s around each; install, weights and start before them; disk for both."""
+    made = plan("first", "second", users=(1, 2))
+    group = made.groups[0]
+
+    assert 30.0 == group.measure_s
+    assert 40e6 / 40e6 + 14e6 / 100e6 + 20 == group.prepare_s
+    assert 2 * 54_000_000 == made.disk_bytes
+    assert pytest.approx(2 * (30.0 + 21.14) / 60) == made.minutes
+
+
+@pytest.mark.parametrize(
+    ("names", "gpus", "request_", "expected"),
+    [
+        (("first",), (), {}, Accelerator.CPU),
+        (("second",), (GPU,), {}, Accelerator.CUDA),
+        (("second",), (GPU,), {"accelerator": AcceleratorChoice.CPU}, Accelerator.CPU),
+        (("second",), (), {"accelerator": AcceleratorChoice.CUDA}, Accelerator.CUDA),
+        (("second",), (), {"model": "70b-awq"}, Accelerator.CUDA),
+        (("second",), (), {"release": "2024-06"}, Accelerator.CUDA),
+        (("first", "gpu-only"), (), {}, Accelerator.CPU),
+        (("gpu-only",), (), {}, Accelerator.CUDA),
+        (("unknown",), (), {}, Accelerator.CPU),
+    ],
+)
+def test_accelerator_choice(
+    names: tuple[str, ...], gpus: tuple[Gpu, ...], request_: dict[str, object], expected: Accelerator
+) -> None:
+    """What was asked for; the GPU where there is one; the CPU for what runs on it with a small model."""
+    backends = {**FAKES, "gpu-only": FakeBackend("gpu-only", accelerators=(Accelerator.CUDA,))}
+    host = HOST.model_copy(update={"gpus": gpus})
+
+    assert expected is invocation.choose_accelerator(asked(*names, **request_), backends, host)
+
+
+def test_engine_without_a_process_form_is_refused_at_once() -> None:
+    """RUNTIME=process for an engine that comes as an image only is an impossible request, not a failed cell."""
+    request = Request(
+        backends=("lmdeploy",),
+        model="70b-awq",
+        accelerator=AcceleratorChoice.CUDA,
+        runtime=RuntimeChoice.PROCESS,
+    )
+    with pytest.raises(RequestError, match="comes as an image only") as caught:
+        planning.choose_builds(request, load_backends(), CUDA)
+
+    assert "try RUNTIME=docker" == caught.value.hint
