@@ -365,7 +365,9 @@ def test_engine_that_hangs_mid_stream_ends_in_time_and_is_not_believed(rig: Rig)
     assert 1 == rig.runtime.calls.count("down")
 
 
-@pytest.mark.parametrize("error", [Interrupted("interrupted by SIGINT"), HostError("no disk", hint="free it")])
+@pytest.mark.parametrize(
+    "error", [Interrupted("interrupted by SIGINT"), HostError("no disk", hint="free it")]
+)
 def test_interrupt_and_host_error_under_load_leave_the_cell_unfinished(rig: Rig, error: BenchError) -> None:
     """They end the run after teardown; the finished cell stays, the broken one is no result."""
     with pytest.raises(type(error)):

@@ -85,7 +85,10 @@ def test_leftovers_are_removed_before_anything_is_started(
 
 def test_another_run_on_this_host_is_an_error(place: Place, runtime: FakeRuntime) -> None:
     """Two would measure each other; the second leaves no folder."""
-    with host_lock(place.cache_dir.with_suffix(".lock"), "the other"), pytest.raises(HostError, match="another run"):
+    with (
+        host_lock(place.cache_dir.with_suffix(".lock"), "the other"),
+        pytest.raises(HostError, match="another run"),
+    ):
         execute(place)
 
     assert [] == runtime.calls
@@ -93,7 +96,8 @@ def test_another_run_on_this_host_is_an_error(place: Place, runtime: FakeRuntime
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(HostError("no disk", hint="free it"), 3), (Interrupted("interrupted by SIGINT"), 130)]
+    ("error", "code"),
+    [(HostError("no disk", hint="free it"), 3), (Interrupted("interrupted by SIGINT"), 130)],
 )
 def test_stopped_run_is_reported_as_what_it_is(
     place: Place, runtime: FakeRuntime, error: Exception, code: int

@@ -49,7 +49,9 @@ def cache(tmp_path: Path, whole: Path) -> Path:
     return tmp_path / "cache"
 
 
-def made(folder: Path, model: Model = TINY, *, token: str | None = None, said: list[str] | None = None) -> Artifact:
+def made(
+    folder: Path, model: Model = TINY, *, token: str | None = None, said: list[str] | None = None
+) -> Artifact:
     return steps.weights(model, folder, token=token, progress=(said if said is not None else []).append)
 
 
@@ -170,7 +172,9 @@ LIMITED = """
 def start(program: str, folder: Path) -> subprocess.Popen[str]:
     argv = [sys.executable, "-c", textwrap.dedent(program), str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def test_draft_of_a_killed_process_is_not_used_and_goes(tmp_path: Path) -> None:
@@ -213,7 +217,9 @@ def test_disk_that_is_full_leaves_nothing_half_made(tmp_path: Path) -> None:
     assert [] == folders(tmp_path)
 
 
-def test_disk_that_is_full_while_the_manifest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_that_is_full_while_the_manifest_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last file fails like the first."""
 
     def full(*_: object, **__: object) -> int:
@@ -230,7 +236,9 @@ def test_disk_that_is_full_while_the_manifest_is_written(tmp_path: Path, monkeyp
 # The hub, with snapshot_download replaced: the one place where the library is called.
 
 
-def hub(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, *, commit: str = "") -> dict[str, Any]:
+def hub(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, *, commit: str = ""
+) -> dict[str, Any]:
     """Let the hub deliver two files, or fail; gives what it was asked."""
     asked: dict[str, Any] = {}
 
@@ -286,7 +294,9 @@ def test_the_token_goes_to_the_hub_and_into_no_file(tmp_path: Path, monkeypatch:
     assert TOKEN not in "".join(said)
 
 
-def test_without_a_token_none_is_taken_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_token_none_is_taken_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """False forbids the library to look for one that nobody handed over."""
     asked = hub(monkeypatch)
     made(tmp_path, GATED)

@@ -63,6 +63,8 @@ class FakeClient:
         self.specs.append(spec)
         if spec.tag in self._fail:
             raise self._fail[spec.tag]
-        on_live(Live(elapsed_s=1.0, active=spec.users, ended=1, failed=0, tokens_per_s=5.0, ttft_s=0.1))
+        on_live(Live(elapsed_s=1.0, users=spec.users, ended=1, failed=0, tokens_per_s=5.0, ttft_s=0.1))
         exchanges = self._gives.get(spec.tag, [good(u) for u in range(spec.users)])
-        return Record(exchanges, made.START_NS, made.ns(1.0), client_cpu_s=0.01)
+        return Record(
+            exchanges, made.START_NS, made.ns(1.0), client_cpu_s=0.01, client_late_s=(), client_realtime=True
+        )
