@@ -287,7 +287,6 @@ class Group:
         self._ended.add(result.cell.id)
         self._folder.journal("cell-ended", cell=result.cell.id, failed=result.failure is not None)
 
-
     def _gpus(self) -> tuple[str, ...]:
         """The first GPU, by UUID: one card serves one engine, as in the published benchmark."""
         if self._plan.group.accelerator is not Accelerator.CUDA:

@@ -7,7 +7,17 @@ from enum import Enum
 
 from pydantic import Field
 
-from backends.contract import Accelerator, Backend, Build, Deviation, HostTraits, Profile, Refusal, Release, Value
+from backends.contract import (
+    Accelerator,
+    Backend,
+    Build,
+    Deviation,
+    HostTraits,
+    Profile,
+    Refusal,
+    Release,
+    Value,
+)
 from orchestrator.catalog import loader
 from orchestrator.domain.cell import CellGroup, Load, RuntimeChoice, RuntimeKind
 from orchestrator.domain.model import Model

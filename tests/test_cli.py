@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator import bench, cli, invocation
+from orchestrator import bench, invocation
 from orchestrator.cli import app, main
 from orchestrator.errors import BenchError, CellError, HostError, RequestError
 from orchestrator.host import facts
@@ -316,7 +316,12 @@ def test_token_goes_to_the_weights_alone(
     monkeypatch.setenv(name, TOKEN)
     seen: list[invocation.Place] = []
     execute = invocation.execute
-    monkeypatch.setattr(cli.invocation, "execute", lambda place, *rest: seen.append(place) or execute(place, *rest))
+
+    def watched(place: invocation.Place, *rest: Any) -> tuple[RunFolder, bool]:
+        seen.append(place)
+        return execute(place, *rest)
+
+    monkeypatch.setattr(invocation, "execute", watched)
     result = typed("bench", *QUICK)
     (place,) = seen
 
@@ -371,7 +376,10 @@ def test_report_as_json(typed: Typed) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
-    [(damage, "damaged, result.json was altered after it was written"), (half, "unfinished, measuring began but did not end")],
+    [
+        (damage, "damaged, result.json was altered after it was written"),
+        (half, "unfinished, measuring began but did not end"),
+    ],
 )
 def test_report_never_takes_a_half_run_for_a_result(
     typed: Typed, spoil: Callable[[RunFolder, str], None], said: str
@@ -431,5 +439,7 @@ def test_help_names_the_exit_codes(typed: Typed) -> None:
     """And every command."""
     text = " ".join(typed("--help").output.split())
 
-    assert "0 done, 2 bad request, 3 this host cannot, 4 a cell failed, 130 interrupted" in text.replace("│ ", "")
+    assert "0 done, 2 bad request, 3 this host cannot, 4 a cell failed, 130 interrupted" in text.replace(
+        "│ ", ""
+    )
     assert all(name in text for name in ("bench", "plan", "report", "doctor", "clean"))

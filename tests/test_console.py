@@ -91,7 +91,9 @@ def test_without_a_terminal_a_line_comes_every_five_seconds(screen: StringIO) ->
         for second in range(1, 12):
             console.show(4, 12.0, live(float(second)))
 
-    assert ["1 s", "6 s", "11 s"] == [line.split("  users")[0].strip() for line in screen.getvalue().splitlines()]
+    assert ["1 s", "6 s", "11 s"] == [
+        line.split("  users")[0].strip() for line in screen.getvalue().splitlines()
+    ]
 
 
 def test_each_load_begins_with_a_line(screen: StringIO) -> None:

@@ -20,6 +20,8 @@ from orchestrator.host.locks import host_lock
 from orchestrator.invocation import Place
 from orchestrator.planning import AcceleratorChoice, Request
 from orchestrator.runtime.daemon import Daemon
+from orchestrator.runtime.docker import DockerRuntime
+from orchestrator.runtime.process import ProcessRuntime
 from orchestrator.store.runs import RunFolder
 from tests.fakes.client import FakeClient
 from tests.fakes.runtime import FakeRuntime
@@ -76,7 +78,12 @@ def test_leftovers_are_removed_before_anything_is_started(
     place: Place, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They would be measured too; each is named."""
-    monkeypatch.setattr(runtime, "reap", lambda: runtime.calls.append("reap") or ("old-engine",))
+
+    def reap() -> tuple[str, ...]:
+        runtime.calls.append("reap")
+        return ("old-engine",)
+
+    monkeypatch.setattr(runtime, "reap", reap)
     _, _, said = execute(place)
 
     assert ["reap", "image"] == runtime.calls[:2]
@@ -85,7 +92,10 @@ def test_leftovers_are_removed_before_anything_is_started(
 
 def test_another_run_on_this_host_is_an_error(place: Place, runtime: FakeRuntime) -> None:
     """Two would measure each other; the second leaves no folder."""
-    with host_lock(place.cache_dir.with_suffix(".lock"), "the other"), pytest.raises(HostError, match="another run"):
+    with (
+        host_lock(place.cache_dir.with_suffix(".lock"), "the other"),
+        pytest.raises(HostError, match="another run"),
+    ):
         execute(place)
 
     assert [] == runtime.calls
@@ -93,7 +103,8 @@ def test_another_run_on_this_host_is_an_error(place: Place, runtime: FakeRuntime
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(HostError("no disk", hint="free it"), 3), (Interrupted("interrupted by SIGINT"), 130)]
+    ("error", "code"),
+    [(HostError("no disk", hint="free it"), 3), (Interrupted("interrupted by SIGINT"), 130)],
 )
 def test_stopped_run_is_reported_as_what_it_is(
     place: Place, runtime: FakeRuntime, error: Exception, code: int
@@ -208,9 +219,9 @@ def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
 
         return run
 
-    monkeypatch.setattr(invocation.ProcessRuntime, "reap", sweep("processes"))
-    monkeypatch.setattr(invocation.DockerRuntime, "reap", sweep("containers", "levelbench-x"))
-    monkeypatch.setattr(invocation.DockerRuntime, "remove_images", sweep("images"))
+    monkeypatch.setattr(ProcessRuntime, "reap", sweep("processes"))
+    monkeypatch.setattr(DockerRuntime, "reap", sweep("containers", "levelbench-x"))
+    monkeypatch.setattr(DockerRuntime, "remove_images", sweep("images"))
     return done
 
 

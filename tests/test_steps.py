@@ -15,9 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from backends.contract import FailureCause
 from orchestrator import steps
@@ -49,7 +53,9 @@ def cache(tmp_path: Path, whole: Path) -> Path:
     return tmp_path / "cache"
 
 
-def made(folder: Path, model: Model = TINY, *, token: str | None = None, said: list[str] | None = None) -> Artifact:
+def made(
+    folder: Path, model: Model = TINY, *, token: str | None = None, said: list[str] | None = None
+) -> Artifact:
     return steps.weights(model, folder, token=token, progress=(said if said is not None else []).append)
 
 
@@ -170,7 +176,9 @@ LIMITED = """
 def start(program: str, folder: Path) -> subprocess.Popen[str]:
     argv = [sys.executable, "-c", textwrap.dedent(program), str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def test_draft_of_a_killed_process_is_not_used_and_goes(tmp_path: Path) -> None:
@@ -213,7 +221,9 @@ def test_disk_that_is_full_leaves_nothing_half_made(tmp_path: Path) -> None:
     assert [] == folders(tmp_path)
 
 
-def test_disk_that_is_full_while_the_manifest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_that_is_full_while_the_manifest_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last file fails like the first."""
 
     def full(*_: object, **__: object) -> int:
@@ -230,7 +240,9 @@ def test_disk_that_is_full_while_the_manifest_is_written(tmp_path: Path, monkeyp
 # The hub, with snapshot_download replaced: the one place where the library is called.
 
 
-def hub(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, *, commit: str = "") -> dict[str, Any]:
+def hub(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, *, commit: str = ""
+) -> dict[str, Any]:
     """Let the hub deliver two files, or fail; gives what it was asked."""
     asked: dict[str, Any] = {}
 
@@ -250,8 +262,12 @@ def hub(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, *, comm
     return asked
 
 
-def response(status: int) -> httpx.Response:
-    return httpx.Response(status, request=httpx.Request("GET", "https://hub.invalid"))
+# The HTTP library that this release of the hub's library has under it.
+http: Any = sys.modules[HfHubHTTPError.__bases__[0].__module__]
+
+
+def response(status: int) -> Any:
+    return http.Response(status, request=http.Request("GET", "https://hub.invalid"))
 
 
 def test_hub_weights_are_fetched_at_their_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +302,9 @@ def test_the_token_goes_to_the_hub_and_into_no_file(tmp_path: Path, monkeypatch:
     assert TOKEN not in "".join(said)
 
 
-def test_without_a_token_none_is_taken_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_token_none_is_taken_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """False forbids the library to look for one that nobody handed over."""
     asked = hub(monkeypatch)
     made(tmp_path, GATED)
@@ -311,8 +329,8 @@ def test_gated_model_says_how_to_get_access(tmp_path: Path, monkeypatch: pytest.
     [
         (LocalEntryNotFoundError("no network\nand more"), "could not be fetched: no network$"),
         (RepositoryNotFoundError("404", response=response(404)), "could not be fetched: 404"),
-        (httpx.ConnectError("Name or service not known"), "Name or service not known"),
-        (httpx.ReadTimeout(""), "ReadTimeout"),
+        (http.ConnectError("Name or service not known"), "Name or service not known"),
+        (http.ReadTimeout(""), "ReadTimeout"),
         (ConnectionResetError(104, "reset by peer"), "reset by peer"),
         (OSError(), "could not be fetched: OSError"),
     ],

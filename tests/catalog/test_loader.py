@@ -58,8 +58,7 @@ def test_every_model_has_exactly_one_origin() -> None:
 def test_models_are_told_by_their_origin() -> None:
     """The step in a plan says what it fetches or makes, how large, and whether a token is needed."""
     assert (
-        "make tiny here: recipe tiny, random weights, byte-identical each time"
-        == loader.model("tiny").origin
+        "make tiny here: recipe tiny, random weights, byte-identical each time" == loader.model("tiny").origin
     )
     assert loader.model("8b").origin.endswith("(16.1 GB, gated: needs HF_TOKEN)")
     assert "fetch casperhansen/llama-3-70b-instruct-awq@main (39.8 GB)" == loader.model("70b-awq").origin
