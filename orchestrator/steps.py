@@ -15,9 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+# The base of what its HTTP library raises, whichever library this release of it has under it.
+from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]
 from safetensors import SafetensorError
 
 from backends.contract import FailureCause
@@ -118,7 +120,7 @@ def _fetch(hub: HubOrigin, folder: Path, token: str | None) -> str:
             hint="accept its licence on the hub, then set HF_TOKEN",
             cause=FailureCause.GATED_MODEL,
         ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, TransportError, OSError) as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise  # the host's fault, whoever wrote
         said = str(error).partition("\n")[0] or type(error).__name__

@@ -27,6 +27,7 @@ from orchestrator.domain.provenance import Host
 from orchestrator.domain.result import Phase, Result
 from orchestrator.domain.verdict import Level
 from orchestrator.errors import BenchError, CellError, HostError, Interrupted
+from orchestrator.host import sources
 from orchestrator.host.telemetry import Source
 from orchestrator.interrupts import Interrupts
 from orchestrator.load.client import LoadClient
@@ -219,7 +220,7 @@ def test_weights_that_cannot_be_fetched_fail_the_cells(rig: Rig, monkeypatch: py
     def fetch(*_: object, **__: object) -> steps.Artifact:
         raise CellError("gated", hint="set HF_TOKEN", cause=FailureCause.GATED_MODEL)
 
-    monkeypatch.setattr(bench.steps, "weights", fetch)
+    monkeypatch.setattr(steps, "weights", fetch)
 
     assert not rig.run()
     assert ["image"] == rig.runtime.calls
@@ -393,7 +394,7 @@ def test_telemetry_that_raises_spoils_no_figures(rig: Rig, monkeypatch: pytest.M
     def read() -> dict[str, float]:
         raise RuntimeError("no /proc today")
 
-    monkeypatch.setattr(bench.sources, "host_source", lambda: Source("host", read))
+    monkeypatch.setattr(sources, "host_source", lambda: Source("host", read))
 
     assert rig.run()
     assert rig.result(cell("u2")).metrics is not None
@@ -405,7 +406,7 @@ def test_telemetry_that_cannot_be_set_up_ends_the_run(rig: Rig, monkeypatch: pyt
     def lost(_: object) -> tuple[Source, ...]:
         raise HostError("the GPU is lost", hint="reboot")
 
-    monkeypatch.setattr(bench.sources, "gpu_sources", lost)
+    monkeypatch.setattr(sources, "gpu_sources", lost)
     with pytest.raises(HostError, match="lost"):
         rig.run()
 

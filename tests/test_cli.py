@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator import bench, cli, invocation
+from orchestrator import bench, invocation
 from orchestrator.cli import app, main
 from orchestrator.errors import BenchError, CellError, HostError, RequestError
 from orchestrator.host import facts
@@ -316,9 +316,12 @@ def test_token_goes_to_the_weights_alone(
     monkeypatch.setenv(name, TOKEN)
     seen: list[invocation.Place] = []
     execute = invocation.execute
-    monkeypatch.setattr(
-        cli.invocation, "execute", lambda place, *rest: seen.append(place) or execute(place, *rest)
-    )
+
+    def watched(place: invocation.Place, *rest: Any) -> tuple[RunFolder, bool]:
+        seen.append(place)
+        return execute(place, *rest)
+
+    monkeypatch.setattr(invocation, "execute", watched)
     result = typed("bench", *QUICK)
     (place,) = seen
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = os.environ.get("LEVELBENCH_BASE_IMAGE", "levelbench-base:bookworm")
 PROGRAM = "from orchestrator.cli import main; main()"
 LABEL = "levelbench"
-UNDER_LOAD = "users 2/2"
+UNDER_LOAD = "tok/s  TTFT"
 ENGINE = ("llama_cpp_server.py",)
 IN_TIME_S = 60
 RAMP_S = 2.0
@@ -108,8 +108,9 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, cache: Path) -> Iterat
     runtime = str(request.param)
     if runtime == "docker":
         require_docker()
-    yield Bench(tmp_path / "runs", cache, runtime)
-    assert [] == left(runtime)
+    mine = Bench(tmp_path / "runs", cache, runtime)
+    yield mine
+    assert [] == left(runtime, mine.runs)
 
 
 @pytest.fixture
@@ -131,10 +132,15 @@ def require_docker() -> None:
         found.close()
 
 
-def left(runtime: str) -> list[str]:
-    """What of ours is alive: processes with the marker; containers and networks with the label."""
+def left(runtime: str, runs: Path) -> list[str]:
+    """What is alive of these runs: processes with the marker; containers and networks with the label."""
+    ids = [p.name for p in runs.iterdir() if not p.is_symlink()]
+    return [thing for thing in everything(runtime) if any(run_id in thing for run_id in ids)]
+
+
+def everything(runtime: str) -> list[str]:
     if runtime == "process":
-        return [f"process {p.pid}: {' '.join(p.cmdline())}" for p in marked()]
+        return [f"process {p.pid} of {p.environ()[MARKER]}" for p in marked()]
     found = docker.from_env()
     try:
         containers = found.containers.list(all=True, filters={"label": LABEL})
@@ -157,14 +163,11 @@ def is_marked(process: psutil.Process) -> bool:
 
 def engines() -> list[psutil.Process]:
     """The engine's processes, in a container or not: its server is named on their command lines."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if any(word.endswith(ENGINE) for word in process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return [p for p in psutil.process_iter(["cmdline"]) if is_engine(p.info["cmdline"] or [])]
+
+
+def is_engine(cmdline: list[str]) -> bool:
+    return any(word.endswith(ENGINE) for word in cmdline)
 
 
 def test_bench_ends_in_a_report(bench: Bench) -> None:
@@ -239,8 +242,7 @@ def test_killed_orchestrator_takes_a_process_with_it(tmp_path: Path, cache: Path
         process.kill()
         process.wait()
 
-    wait_for(lambda: [] == marked())
-    assert [] == engines()
+    wait_for(lambda: [] == left("process", tmp_path / "runs"))
 
 
 @in_docker
@@ -253,13 +255,13 @@ def test_container_of_a_killed_orchestrator_is_removed_by_the_next_run(
     with bench.under_load() as process:
         process.kill()
         process.wait()
-    (orphan,) = client.containers.list(all=True, filters={"label": LABEL})
+    (orphan,) = left("docker", bench.runs)[:1]
 
     code, output = bench.run(users="1")
 
     assert 0 == code, output
-    assert f"removed {orphan.name}, left by a run that is dead" in output
-    assert [] == left("docker")
+    assert f"removed {orphan.split()[1]}, left by a run that is dead" in output
+    assert [] == left("docker", bench.runs)
 
 
 def wait_for(condition: Callable[[], bool], within_s: float = 10.0) -> None:

@@ -20,6 +20,8 @@ from orchestrator.host.locks import host_lock
 from orchestrator.invocation import Place
 from orchestrator.planning import AcceleratorChoice, Request
 from orchestrator.runtime.daemon import Daemon
+from orchestrator.runtime.docker import DockerRuntime
+from orchestrator.runtime.process import ProcessRuntime
 from orchestrator.store.runs import RunFolder
 from tests.fakes.client import FakeClient
 from tests.fakes.runtime import FakeRuntime
@@ -76,7 +78,12 @@ def test_leftovers_are_removed_before_anything_is_started(
     place: Place, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They would be measured too; each is named."""
-    monkeypatch.setattr(runtime, "reap", lambda: runtime.calls.append("reap") or ("old-engine",))
+
+    def reap() -> tuple[str, ...]:
+        runtime.calls.append("reap")
+        return ("old-engine",)
+
+    monkeypatch.setattr(runtime, "reap", reap)
     _, _, said = execute(place)
 
     assert ["reap", "image"] == runtime.calls[:2]
@@ -212,9 +219,9 @@ def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
 
         return run
 
-    monkeypatch.setattr(invocation.ProcessRuntime, "reap", sweep("processes"))
-    monkeypatch.setattr(invocation.DockerRuntime, "reap", sweep("containers", "levelbench-x"))
-    monkeypatch.setattr(invocation.DockerRuntime, "remove_images", sweep("images"))
+    monkeypatch.setattr(ProcessRuntime, "reap", sweep("processes"))
+    monkeypatch.setattr(DockerRuntime, "reap", sweep("containers", "levelbench-x"))
+    monkeypatch.setattr(DockerRuntime, "remove_images", sweep("images"))
     return done
 
 

@@ -106,7 +106,7 @@ def test_targets_call_the_command(venv: Path, typed: str, expected: str) -> None
 
 def test_check_runs_all_four(venv: Path) -> None:
     """ruff, its formatter, mypy, the architecture's tests."""
-    expected = "check . format --check . -m pytest -q tests/test_architecture.py".split()
+    expected = ["check", ".", "format", "--check", ".", "-m", "pytest", "-q", "tests/test_architecture.py"]
 
     assert expected == [word for word in make(venv, "check") if word]
 

@@ -22,14 +22,14 @@ class SlowRuntime(FakeRuntime):
         self._down_s = down_s
 
     def down(self, deployment: Deployment) -> None:
-        print("fake down began", flush=True)
+        sys.stderr.write("fake down began\n")
         time.sleep(self._down_s)
         super().down(deployment)
-        print("fake down ended", flush=True)
+        sys.stderr.write("fake down ended\n")
 
 
 def run(folder: Path, down_s: float) -> None:
-    invocation.choose = lambda *_, **__: (SlowRuntime(down_s), ())  # type: ignore[assignment]
+    vars(invocation)["choose"] = lambda *_, **__: (SlowRuntime(down_s), ())
     sys.argv = [
         "levelbench",
         *("--runs", str(folder / "runs"), "--cache", str(folder / "cache")),
