@@ -7,16 +7,20 @@ from pathlib import Path
 from orchestrator.domain.telemetry import Usage
 
 MOUNT = Path("/sys/fs/cgroup")
+USED = ("", "cpuacct", "memory")
 
 
-def usage(pid: int, *, proc: Path = Path("/proc"), mount: Path = MOUNT) -> Usage | None:
-    """Of the control group that a process lives in; None when it cannot be read from here.
+def usage(pid: int, container: str, *, proc: Path = Path("/proc"), mount: Path = MOUNT) -> Usage | None:
+    """Of the control group that a container's process lives in; None when it cannot be read from here, as
+    when the daemon counts processes in a namespace of its own, so that the group is not the container's.
 
     Memory is what a process's resident set counts too, so that both runtimes mean the same: anonymous
     memory and mapped files, without the rest of the page cache.
     """
     try:
         groups = _groups((proc / str(pid) / "cgroup").read_text())
+        if not all(container in path for name, path in groups.items() if name in USED):
+            return None
         return _second(mount, groups[""]) if not groups.keys() - {""} else _first(mount, groups)
     except (OSError, KeyError, ValueError):
         return None

@@ -38,6 +38,7 @@ def choose(
     reason = _no_docker(in_docker, [base or build.base for build in builds], pull=pull)
     if reason is None:
         return in_docker, ()
+    in_docker.close()
     return in_process, (f"{reason}; so engines run as processes of this host (RUNTIME=process)",)
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from threading import Timer
+from threading import Event, Timer
 
 TAIL_LINES = 30
+PR_SET_PDEATHSIG = 1
 
 
 class CommandError(Exception):
     """A command that failed. `tail` holds its last lines."""
 
-    def __init__(self, argv: tuple[str, ...], exit_code: int, tail: str) -> None:
-        super().__init__(f"{argv[0]} ended with {exit_code}")
+    def __init__(self, message: str, exit_code: int, tail: str) -> None:
+        super().__init__(message)
         self.exit_code = exit_code
         self.tail = tail
 
@@ -31,7 +33,35 @@ def run(
 ) -> None:
     """CommandError unless it exits with 0 in time."""
     tail: deque[str] = deque(maxlen=TAIL_LINES)
-    with subprocess.Popen(
+    late = Event()
+    with _started(argv, env) as process:
+        timer = Timer(deadline_s, _end_late, (process, late))
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                tail.append(line.rstrip())
+                on_line(line.rstrip())
+            process.wait()  # under the deadline too: a command may close its output and stay
+        except BaseException:
+            _kill(process)
+            raise
+        finally:
+            timer.cancel()
+    if process.returncode != 0:
+        how = f"took longer than {deadline_s:g} s" if late.is_set() else f"ended with {process.returncode}"
+        raise CommandError(f"{argv[0]} {how}", process.returncode, "\n".join(tail))
+
+
+def die_with_parent() -> None:
+    """Ask the kernel for SIGKILL when the thread that starts this process ends, however it does (prctl(2)).
+
+    To be called between fork and exec; so whatever lives long must be started by the main thread.
+    """
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _started(argv: tuple[str, ...], env: Mapping[str, str] | None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -40,22 +70,18 @@ def run(
         errors="replace",
         env=None if env is None else dict(env),
         start_new_session=True,
-    ) as process:
-        timer = Timer(deadline_s, _kill, (process,))
-        timer.start()
-        try:
-            for line in process.stdout or ():
-                tail.append(line.rstrip())
-                on_line(line.rstrip())
-        except BaseException:
-            _kill(process)
-            raise
-        finally:
-            timer.cancel()
-    if process.returncode != 0:
-        raise CommandError(argv, process.returncode, "\n".join(tail))
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl, no lock is taken
+    )
+
+
+def _end_late(process: subprocess.Popen[str], late: Event) -> None:
+    late.set()
+    _kill(process)
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+_prctl: Callable[[int, int], int] = ctypes.CDLL(None).prctl

@@ -18,6 +18,8 @@ from orchestrator.errors import HostError, unknown
 DEFAULT_CONTEXT = "default"
 LOCAL_SOCKET = "unix:///var/run/docker.sock"
 TIMEOUT_S = 60
+SILENT = "start it (systemctl start docker), join the docker group, or use RUNTIME=process"
+REFUSED = "see why in the daemon's log (journalctl -u docker), or use RUNTIME=process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,17 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except (APIError, DockerException, requests.exceptions.RequestException, OSError) as error:
-        said = error.explanation if isinstance(error, APIError) and error.explanation else str(error)
-        raise HostError(
-            f"{doing}: {str(said).splitlines()[0] if said else type(error).__name__}",
-            hint="start it (systemctl start docker), join the docker group, or use RUNTIME=process",
-        ) from error
+        raise HostError(f"{doing}: {said(error)}", hint=REFUSED if _answered(error) else SILENT) from error
+
+
+def said(error: Exception) -> str:
+    """The first line of what the daemon, or else the library, says."""
+    text = str(error.explanation or error) if isinstance(error, APIError) else str(error)
+    return next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+
+
+def _answered(error: Exception) -> bool:
+    return isinstance(error, APIError) and error.response is not None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 
 import docker
 import requests.exceptions
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
-from docker.types import DeviceRequest, Mount
+from docker.types import DeviceRequest, LogConfig, Mount
 
 from backends.contract import ImageSpec, ServeSpec
 from orchestrator.domain.cell import RuntimeKind
@@ -29,7 +30,15 @@ from orchestrator.runtime.placement import Placement
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside the container, on a network that only this host reaches
 PIDS_LIMIT = 4096
+# Docker's own resolver asks beyond an internal network too, on older daemons (CVE-2024-29018): the
+# container's loopback is asked instead, where nothing answers
+NO_DNS = "127.0.0.1"
 LOG_S = 5.0
+GONE_S = 20.0
+POLL_S = 0.1
+CONFLICT = 409
+# A container that is being removed already; a network whose last endpoint is going (Docker 20.10 says 403)
+REFUSED_FOR_NOW = (403, CONFLICT)
 # exec: engines compile kernels into their caches; Docker's own default for a tmpfs is noexec
 TMPFS = "rw,exec,nosuid,nodev,mode=1777"
 
@@ -87,7 +96,8 @@ class DockerRuntime:
                 container, address = self._start(spec, placement)
                 self._follow(spec.name, container, spec.log_path)
         except BaseException:
-            self._remove(spec.name, stop_s=0)
+            self._remove(owner.labels(spec.name))
+            self._end_following(spec.name)
             raise
         return Deployment(
             name=spec.name,
@@ -109,7 +119,7 @@ class DockerRuntime:
                 return State(running=False)
         if found["Running"]:
             return State(running=True)
-        self._end_following(deployment.name)  # so that the log's last words are in the file
+        self._join(deployment.name)  # so that the log's last words are in the file
         return State(running=False, exit_code=found["ExitCode"], oom_killed=bool(found["OOMKilled"]))
 
     def usage(self, deployment: Deployment) -> Usage | None:
@@ -117,27 +127,38 @@ class DockerRuntime:
             pid = int(self.client.api.inspect_container(deployment.handle)["State"]["Pid"])
         except (DockerException, requests.exceptions.RequestException):
             return None
-        return cgroup_usage.usage(pid) if pid else None
+        return cgroup_usage.usage(pid, deployment.handle) if pid else None
 
     def down(self, deployment: Deployment) -> None:
-        self._remove(deployment.name, stop_s=deployment.stop_s)
+        self._remove(owner.labels(deployment.name), stop_s=deployment.stop_s)
         self._end_following(deployment.name)
 
     def reap(self, *, dry_run: bool = False) -> tuple[str, ...]:
         with translated("the Docker daemon did not list its containers"):
-            everything = (*self._containers(owner.OURS), *self._networks(owner.OURS))
-        names = {_labels(x)[owner.DEPLOYMENT] for x in everything if owner.is_dead(_labels(x))}
-        for name in () if dry_run else names:
-            self._remove(name, stop_s=0)
-        return tuple(sorted(names))
+            found = [_labels(x) for x in self._found({owner.OURS: "1"})]
+        dead = {labels[owner.DEPLOYMENT]: labels for labels in found if owner.is_dead(labels)}
+        for labels in () if dry_run else dead.values():
+            self._remove({name: labels[name] for name in owner.labels("")})
+        return tuple(sorted(dead))
 
     def remove_images(self, *, dry_run: bool = False) -> tuple[str, ...]:
         """Remove every image that carries our label and that no container uses."""
-        with translated("the Docker daemon could not remove an image"):
+        with translated("the Docker daemon could not list its images"):
             found = self.client.images.list(filters={"label": f"{owner.OURS}=1"})
-            for image in () if dry_run else found:
-                self.client.images.remove(image.id, force=True)
-        return tuple(sorted((image.tags or [image.short_id])[0] for image in found))
+        names = [name for image in found for name in (image.tags or [str(image.id)])]
+        return tuple(sorted(name for name in names if dry_run or self._remove_image(name)))
+
+    def _remove_image(self, name: str) -> bool:
+        with translated(f"the Docker daemon could not remove {name}"):
+            try:
+                self.client.images.remove(name)
+            except ImageNotFound:
+                return False
+            except APIError as error:
+                if error.status_code == CONFLICT:
+                    return False
+                raise
+        return True
 
     def _start(self, spec: DeploymentSpec, placement: Placement) -> tuple[Container, str]:
         labels = owner.labels(spec.name)
@@ -153,6 +174,8 @@ class DockerRuntime:
             labels=labels,
             mounts=[Mount(placement.model, str(spec.weights_dir), type="bind", read_only=True)],
             device_requests=_gpus(spec.gpus),
+            log_config=LogConfig(type=LogConfig.types.JSON),  # a daemon's own default may keep none to follow
+            use_config_proxy=False,  # docker-py would give the engine the proxies of this user's config.json
             **_hardening(spec.serve),
         )
         try:
@@ -166,49 +189,84 @@ class DockerRuntime:
 
     def _follow(self, name: str, container: Container, log_path: Path) -> None:
         client = self._daemon.client()  # of its own: a followed log keeps its connection busy
-
-        def copy() -> None:
-            with log_path.open("wb") as log, suppress(DockerException, requests.exceptions.RequestException):
-                for piece in client.containers.get(container.id).logs(stream=True, follow=True):
-                    log.write(piece)
-                    log.flush()
-
-        thread = Thread(target=copy, name=f"log-{name}", daemon=True)
+        arguments = (client, str(container.id), log_path)
+        thread = Thread(target=_copy_log, args=arguments, name=f"log-{name}", daemon=True)
         self._following[name] = _Following(thread, client)
         thread.start()
 
+    def _join(self, name: str) -> None:
+        if name in self._following:
+            self._following[name].thread.join(LOG_S)
+
     def _end_following(self, name: str) -> None:
+        self._join(name)
         following = self._following.pop(name, None)
         if following is not None:
-            following.thread.join(LOG_S)
             following.client.close()
 
-    def _remove(self, name: str, *, stop_s: float) -> None:
-        """Stop, kill, remove, then prove that nothing with the deployment's label is left."""
-        label = f"{owner.DEPLOYMENT}={name}"
+    def _remove(self, labels: Mapping[str, str], *, stop_s: float = 0.0) -> None:
+        """Stop, kill, remove, then prove that nothing with all these labels is left."""
+        name = labels[owner.DEPLOYMENT]
         with translated(f"{name} could not be taken down, nothing can be measured beside it"):
-            for container in self._containers(label):
-                with suppress(NotFound):
-                    if stop_s:
-                        container.stop(timeout=round(stop_s))
-                    container.remove(force=True, v=True)
-            for network in self._networks(label):
-                with suppress(NotFound):
-                    network.remove()
-            left = [x.name for x in (*self._containers(label), *self._networks(label))]
-        if left:
-            raise HostError(
-                f"{', '.join(left)} cannot be removed",
-                hint=f"remove it by hand: docker ps -a --filter label={label}",
-            )
+            if stop_s:
+                self._stop(labels, stop_s)
+            until_s = time.monotonic() + GONE_S
+            while left := self._sweep(labels):
+                if time.monotonic() > until_s:
+                    raise HostError(
+                        f"{', '.join(left)} of {name} cannot be removed",
+                        hint=f"remove it by hand: docker ps -a --filter label={owner.DEPLOYMENT}={name}",
+                    )
+                time.sleep(POLL_S)
 
-    def _containers(self, label: str) -> list[Container]:
-        found: list[Container] = self.client.containers.list(all=True, filters={"label": label}, sparse=True)
+    def _stop(self, labels: Mapping[str, str], stop_s: float) -> None:
+        for container in self._containers(labels):
+            with suppress(NotFound):
+                container.stop(timeout=round(stop_s))
+
+    def _sweep(self, labels: Mapping[str, str]) -> list[str]:
+        """Remove what is there; what is left then, in words. A removal under way (conflict) is waited for."""
+        for container in self._containers(labels):
+            with _removing():
+                container.remove(force=True, v=True)
+        for network in self._networks(labels):
+            with _removing():
+                network.remove()
+        return [f"{type(x).__name__.lower()} {x.short_id}" for x in self._found(labels)]
+
+    def _found(self, labels: Mapping[str, str]) -> list[Any]:
+        return [*self._containers(labels), *self._networks(labels)]
+
+    def _containers(self, labels: Mapping[str, str]) -> list[Container]:
+        found: list[Container] = self.client.containers.list(all=True, filters=_filter(labels), sparse=True)
         return found
 
-    def _networks(self, label: str) -> list[Any]:
-        found: list[Any] = self.client.networks.list(filters={"label": label})
+    def _networks(self, labels: Mapping[str, str]) -> list[Any]:
+        found: list[Any] = self.client.networks.list(filters=_filter(labels))
         return found
+
+
+def _copy_log(client: docker.DockerClient, container_id: str, log_path: Path) -> None:
+    """Until the container ends. A log that cannot be written on costs the log, not the measurement."""
+    with suppress(DockerException, OSError), log_path.open("wb") as log:
+        for piece in client.containers.get(container_id).logs(stream=True, follow=True):
+            log.write(piece)
+            log.flush()
+
+
+@contextmanager
+def _removing() -> Iterator[None]:
+    try:
+        yield
+    except NotFound:
+        pass
+    except APIError as error:
+        if error.status_code not in REFUSED_FOR_NOW:
+            raise
+
+
+def _filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    return {"label": [f"{name}={value}" for name, value in labels.items()]}
 
 
 def _hardening(serve: ServeSpec) -> dict[str, Any]:
@@ -221,6 +279,7 @@ def _hardening(serve: ServeSpec) -> dict[str, Any]:
         "user": serve.user,
         "pids_limit": PIDS_LIMIT,
         "init": True,
+        "dns": [NO_DNS],
         "shm_size": serve.shared_memory_bytes,
     }
 

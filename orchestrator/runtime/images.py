@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from docker.errors import APIError, ImageNotFound
 from backends.contract import ImageSpec
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError
+from orchestrator.host.locks import file_lock
 from orchestrator.render import FOLDER, render
-from orchestrator.runtime.daemon import translated
+from orchestrator.runtime.daemon import said, translated
+from orchestrator.runtime.owner import OURS
 from orchestrator.runtime.venvs import lock_path
 from orchestrator.runtime.wheels import fetch
 
@@ -28,18 +31,12 @@ TAIL_LINES = 30
 def base_missing(client: docker.DockerClient, reference: str, *, pull: bool) -> str | None:
     """Why the base image cannot be had, in one line; None when it is here or came by pulling."""
     with translated("the Docker daemon could not look for an image"):
-        try:
-            client.images.get(reference)
-        except ImageNotFound:
-            pass
-        else:
+        if find(client, reference) is not None or not pull:
             return None
-    if not pull:
-        return None
-    try:
-        client.images.pull(reference)
-    except (APIError, ImageNotFound) as error:
-        return f"{reference} is not here and cannot be pulled: {_first_line(error)}"
+        try:
+            client.images.pull(reference)
+        except APIError as error:
+            return f"{reference} is not here and cannot be pulled: {said(error)}"
     return None
 
 
@@ -55,15 +52,12 @@ def build(
     missing = base_missing(client, base, pull=True)
     if missing is not None:
         raise HostError(missing, hint="import a base image and name it with BASE=, or use RUNTIME=process")
-    with translated("the Docker daemon could not inspect an image"):
+    with translated(f"the image of {spec.backend} {spec.build.version} could not be made"):
         base_image = client.images.get(base)
         dockerfile = render(spec, base=base)
         tag = f"levelbench/{spec.backend}:{content_key(spec, dockerfile, str(base_image.id))}"
-        found = _find(client, tag)
-        if found is None:
-            with _context(spec, dockerfile, cache_dir, env, progress) as folder:
-                _build(client, folder, tag, spec, progress)
-            found = client.images.get(tag)
+        with file_lock(cache_dir / "images.lock", f"builds {tag}", progress=progress):
+            found = find(client, tag) or _make(client, spec, tag, dockerfile, cache_dir, env, progress)
     digests = base_image.attrs.get("RepoDigests") or [str(base_image.id)]
     return Image(
         reference=tag,
@@ -85,25 +79,58 @@ def content_key(spec: ImageSpec, dockerfile: str, base_id: str) -> str:
     return digest.hexdigest()[:12]
 
 
-@contextmanager
-def _context(
-    spec: ImageSpec, dockerfile: str, cache_dir: Path, env: Mapping[str, str], progress: Progress
-) -> Iterator[Path]:
-    """A folder with all that the Dockerfile copies; removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="levelbench-build-", dir=cache_dir) as temporary:
-        folder = Path(temporary)
-        (folder / "Dockerfile").write_text(dockerfile, encoding="utf-8")
-        if spec.build.packages:
-            wheels = fetch(spec.build, cache_dir / "wheels", env, progress)
-            shutil.copytree(wheels, folder / "wheels", copy_function=_link)
-        for name in spec.build.context:
-            (folder / "files").mkdir(exist_ok=True)
-            shutil.copy(FOLDER / "context" / name, folder / "files" / name)
-        for site_file in spec.build.site_files:
-            path = folder / "site" / site_file.path
+def find(client: docker.DockerClient, reference: str) -> Any:
+    """The image, or None where the daemon has none of that name."""
+    try:
+        return client.images.get(reference)
+    except ImageNotFound:
+        return None
+
+
+def _make(
+    client: docker.DockerClient,
+    spec: ImageSpec,
+    tag: str,
+    dockerfile: str,
+    cache_dir: Path,
+    env: Mapping[str, str],
+    progress: Progress,
+) -> Any:
+    wheels = fetch(spec.build, cache_dir / "wheels", env, progress) if spec.build.packages else None
+    with tempfile.TemporaryDirectory(prefix="levelbench-build-", dir=cache_dir) as folder:
+        _fill(Path(folder), spec, dockerfile, wheels)
+        try:
+            _build(client, folder, tag, spec, progress)
+        finally:
+            _remove_stages(client, spec)
+    return client.images.get(tag)
+
+
+def _remove_stages(client: docker.DockerClient, spec: ImageSpec) -> None:
+    """What the builder leaves besides the image: the stage with the wheels is as large as the image itself,
+    and a build that failed leaves every stage as far as it came. All carry the release's labels."""
+    labels = [f"{OURS}=1", f"{OURS}.backend={spec.backend}", f"{OURS}.release={spec.release}"]
+    for image in client.images.list(filters={"dangling": True, "label": labels}):
+        with suppress(APIError):  # in use, or gone already: then it is not ours to remove
+            client.images.remove(image.id)
+
+
+def _fill(folder: Path, spec: ImageSpec, dockerfile: str, wheels: Path | None) -> None:
+    """The build's context: all that the Dockerfile copies."""
+    build = spec.build
+    texts = {"Dockerfile": dockerfile, **{f"site/{x.path}": x.text for x in build.site_files}}
+    texts |= {f"files/{name}": (FOLDER / "context" / name).read_text("utf-8") for name in build.context}
+    try:
+        for name, text in texts.items():
+            path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(site_file.text, encoding="utf-8")
-        yield folder
+            path.write_text(text, encoding="utf-8")
+        if wheels is not None:
+            shutil.copytree(wheels, folder / "wheels", copy_function=_link)
+    except OSError as error:
+        raise HostError(
+            f"the build's files could not be put together: {error}", hint="free disk, or set LEVELBENCH_CACHE"
+        ) from error
 
 
 def _link(source: str, target: str) -> str:
@@ -111,30 +138,21 @@ def _link(source: str, target: str) -> str:
     return target
 
 
-def _build(client: docker.DockerClient, folder: Path, tag: str, spec: ImageSpec, progress: Progress) -> None:
-    lines: list[str] = []
+def _build(client: docker.DockerClient, folder: str, tag: str, spec: ImageSpec, progress: Progress) -> None:
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    failed = False
     events: Iterator[dict[str, Any]] = client.api.build(
-        path=str(folder), tag=tag, rm=True, forcerm=True, decode=True
+        path=folder, tag=tag, rm=True, forcerm=True, decode=True
     )
-    for event in events:
-        text = str(event.get("stream") or event.get("status") or event.get("error") or "").strip()
-        if text:
-            lines.append(text)
-            progress(text.splitlines()[-1])
-        if "error" in event:
-            raise CellError(
-                f"the image of {spec.backend} {spec.build.version} could not be built",
-                hint="see the build's last lines; `make plan` shows the template and its base",
-                log_tail="\n".join("\n".join(lines).splitlines()[-TAIL_LINES:]),
-            )
-
-
-def _find(client: docker.DockerClient, tag: str) -> Any:
-    try:
-        return client.images.get(tag)
-    except ImageNotFound:
-        return None
-
-
-def _first_line(error: APIError) -> str:
-    return str(error.explanation or error).splitlines()[0]
+    for event in events:  # to their end, also after an error: else the connection stays open
+        failed = failed or "error" in event
+        lines = str(event.get("stream") or event.get("status") or event.get("error") or "").strip()
+        tail.extend(lines.splitlines())
+        if lines:
+            progress(tail[-1])
+    if failed:
+        raise CellError(
+            f"the image of {spec.backend} {spec.build.version} could not be built",
+            hint="see the build's last lines; `make plan` shows the template and its base",
+            log_tail="\n".join(tail),
+        )

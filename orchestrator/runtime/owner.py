@@ -1,15 +1,18 @@
-"""Who started a container, told by labels, so that a dead owner can be proven before anything is removed."""
+"""Who started an engine, told by labels, so that a dead owner can be proven before anything is removed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 
 from orchestrator.host import locks
 
 OURS = "levelbench"
 DEPLOYMENT = "levelbench.deployment"
 BOOT = "levelbench.owner.boot-id"
+NAMESPACE = "levelbench.owner.pid-namespace"
 PID = "levelbench.owner.pid"
 START = "levelbench.owner.start"
 
@@ -21,15 +24,41 @@ def labels(deployment: str) -> dict[str, str]:
         OURS: "1",
         DEPLOYMENT: deployment,
         BOOT: me.boot_id,
+        NAMESPACE: _pid_namespace(),
         PID: str(me.pid),
         START: str(me.start_ticks),
     }
 
 
 def is_dead(found: Mapping[str, str]) -> bool:
-    """Whether the labels name an owner and that owner provably runs no more: another boot, or its number
-    free or taken by a later process."""
-    if found.get(OURS) != "1" or not found.get(PID, "").isdigit():
+    """Whether the labels name an owner that provably runs no more: it was of another boot, or its number is
+    free or taken by a later process. What cannot be proven from here is not dead."""
+    whole = all(found.get(name) for name in (DEPLOYMENT, BOOT, NAMESPACE, PID, START))
+    if found.get(OURS) != "1" or not whole or not (found[PID] + found[START]).isdigit():
         return False
-    stated = locks.Identity(int(found[PID]), int(found.get(START, "0")), found.get(BOOT, ""))
-    return not stated.alive
+    now = locks.identity(int(found[PID]))
+    if now.boot_id != found[BOOT]:
+        return bool(now.boot_id)
+    if _pid_namespace() != found[NAMESPACE]:
+        return False  # the same number names another process there
+    if now.start_ticks:
+        return now.start_ticks != int(found[START])
+    return not _exists(now.pid)
+
+
+def _exists(pid: int) -> bool:
+    """Also of a process that /proc hides from this user (its mount option hidepid)."""
+    with suppress(ProcessLookupError):
+        try:
+            os.kill(pid, 0)
+        except PermissionError:
+            return True
+        return True
+    return False
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""

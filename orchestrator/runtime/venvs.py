@@ -19,7 +19,13 @@ from orchestrator.runtime.command import CommandError, run
 LOCKS = FOLDER / "locks"
 MARKER = "levelbench-complete"
 DEADLINE_S = 1800.0
-PIP = ("--disable-pip-version-check", "--no-input", "--retries", "2", "--progress-bar", "off")
+# Wheels only, so that both runtimes get the same files and nothing is compiled here
+PIP = (
+    *("--disable-pip-version-check", "--no-input", "--retries", "2"),
+    *("--only-binary", ":all:", "--progress-bar", "off"),
+)
+# -I: a PYTHONPATH of ours would make pip believe that packages are installed already
+PYTHON_PIP = ("-I", "-m", "pip")
 
 Progress = Callable[[str], None]
 
@@ -67,10 +73,14 @@ def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progr
             hint="RUNTIME=docker, on a host with a Docker daemon",
         )
     home = folder / f"{spec.backend}-{spec.release}-{content_key(spec.build)}"
-    with file_lock(home.with_suffix(".lock"), f"installs {home.name}", progress=progress):
+    with file_lock(lock_beside(home), f"installs {home.name}", progress=progress):
         if not (home / MARKER).exists():
             _make(spec, home, env, progress)
         return Venv(home, _image(spec, home))
+
+
+def lock_beside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def require_python(build: Build) -> None:
@@ -92,10 +102,12 @@ def _make(spec: ImageSpec, home: Path, env: Mapping[str, str], progress: Progres
     shutil.rmtree(home, ignore_errors=True)
     python = str(home / "bin" / "python")
     try:
-        run((sys.executable, "-m", "venv", str(home)), on_line=progress, deadline_s=DEADLINE_S, env=env)
+        run((sys.executable, "-I", "-m", "venv", str(home)), on_line=progress, deadline_s=DEADLINE_S, env=env)
         for package_set in spec.build.packages:
-            argv = (python, "-m", "pip", "install", *PIP, *index_options(package_set))
+            argv = (python, *PYTHON_PIP, "install", *PIP, *index_options(package_set))
             run(argv, on_line=progress, deadline_s=DEADLINE_S, env=env)
+        _write_site_files(spec.build, home)
+        (home / MARKER).touch()
     except CommandError as error:
         raise CellError(
             f"{spec.build.version} could not be installed ({error})",
@@ -106,12 +118,14 @@ def _make(spec: ImageSpec, home: Path, env: Mapping[str, str], progress: Progres
         raise HostError(
             f"{home} could not be made: {error}", hint="free disk, or set LEVELBENCH_CACHE"
         ) from error
+
+
+def _write_site_files(build: Build, home: Path) -> None:
     site = next((home / "lib").glob("python3*")) / "site-packages"
-    for site_file in spec.build.site_files:
+    for site_file in build.site_files:
         path = site / site_file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(site_file.text, encoding="utf-8")
-    (home / MARKER).touch()
 
 
 def _image(spec: ImageSpec, home: Path) -> Image:

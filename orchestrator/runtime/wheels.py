@@ -12,7 +12,16 @@ from backends.contract import Build
 from orchestrator.errors import CellError
 from orchestrator.host.locks import file_lock
 from orchestrator.runtime.command import CommandError, run
-from orchestrator.runtime.venvs import DEADLINE_S, MARKER, PIP, Progress, index_options, lock_path
+from orchestrator.runtime.venvs import (
+    DEADLINE_S,
+    MARKER,
+    PIP,
+    PYTHON_PIP,
+    Progress,
+    index_options,
+    lock_beside,
+    lock_path,
+)
 
 
 def fetch(build: Build, folder: Path, env: Mapping[str, str], progress: Progress) -> Path:
@@ -21,7 +30,7 @@ def fetch(build: Build, folder: Path, env: Mapping[str, str], progress: Progress
     for package_set in build.packages:
         digest.update(lock_path(package_set).read_bytes())
     home = folder / digest.hexdigest()[:12]
-    with file_lock(home.with_suffix(".lock"), f"fetches wheels of {build.version}", progress=progress):
+    with file_lock(lock_beside(home), f"fetches wheels of {build.version}", progress=progress):
         if not (home / MARKER).exists():
             shutil.rmtree(home, ignore_errors=True)
             _download(build, home, env, progress)
@@ -33,7 +42,7 @@ def _download(build: Build, home: Path, env: Mapping[str, str], progress: Progre
     python = ("--python-version", ".".join(map(str, build.python))) if build.python else ()
     for package_set in build.packages:
         argv = (
-            *(sys.executable, "-m", "pip", "download", *PIP, "--only-binary", ":all:", *python),
+            *(sys.executable, *PYTHON_PIP, "download", *PIP, *python),
             *("--dest", str(home), *index_options(package_set)),
         )
         try:

@@ -16,7 +16,8 @@ ALIVE = State(running=True)
 
 class FakeRuntime:
     """Implements Runtime. `states` are told in turn, the last one for ever; `on_state` hears the number
-    of each question; `fail` maps a verb's name to the exception that it raises."""
+    of each question; `fail` maps a verb's name to the exception that it raises. What was taken down does
+    not run."""
 
     kind = RuntimeKind.PROCESS
     version = "fake 1"
@@ -40,6 +41,7 @@ class FakeRuntime:
         self._log = log
         self._gets = gets or {}
         self._engines: dict[str, FakeEngine] = {}
+        self._ended: set[str] = set()
         self._asked = 0
         self.calls: list[str] = []
 
@@ -69,15 +71,20 @@ class FakeRuntime:
     def state(self, deployment: Deployment) -> State:
         self._asked += 1
         self._on_state(self._asked)
+        if deployment.name in self._ended:
+            return State(running=False)
         return self._states[min(self._asked, len(self._states)) - 1]
 
     def usage(self, deployment: Deployment) -> Usage | None:
+        if deployment.name in self._ended:
+            return None
         return Usage(cpu_s=float(self._asked), memory_bytes=2**20, processes=1)
 
     def down(self, deployment: Deployment) -> None:
         engine = self._engines.pop(deployment.name, None)
         if engine is not None:
             engine.__exit__(None, None, None)
+            self._ended.add(deployment.name)
         self._call("down")
 
     def reap(self, *, dry_run: bool = False) -> tuple[str, ...]:
