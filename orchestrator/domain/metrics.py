@@ -78,6 +78,7 @@ class Metrics(Value):
     finish_reasons: dict[str, int]
     active_users_mean: float
     present_users_mean: float
+    silence_max_s: float
     client_cpu_share: float
     client_late_s: Distribution
     client_realtime: bool
@@ -132,6 +133,7 @@ def summarise(
         finish_reasons=_count(x.finish_reason or "none" for x in completed),
         active_users_mean=_ratio(_busy_s(table.send, table.end, steady), steady.length_s),
         present_users_mean=_ratio(_present_s(table, steady), steady.length_s),
+        silence_max_s=_silence_s(table, steady),
         client_cpu_share=_ratio(client_cpu_s, whole.length_s),
         client_late_s=distribution(client_late_s),
         client_realtime=client_realtime,
@@ -296,6 +298,13 @@ def _present_s(table: _Table, interval: _Interval) -> float:
     np.minimum.at(first, index, table.send)
     np.maximum.at(last, index, table.end)
     return _busy_s(first, last, interval)
+
+
+def _silence_s(table: _Table, interval: _Interval) -> float:
+    """The longest time within an interval in which no token came to any user."""
+    inside = np.sort(table.event[interval.holds(table.event)])
+    moments = np.concatenate(([interval.start], inside, [interval.end]))
+    return float(np.diff(moments).max()) / 1e9
 
 
 def _windows(table: _Table, whole: _Interval, window_s: float) -> tuple[WindowMetrics, ...]:

@@ -13,6 +13,9 @@ MIN_REQUESTS = 5
 MIN_PRESENT_SHARE = 0.95
 MIN_TOKENS_PER_EVENT = 0.95
 MAX_CLIENT_CPU_SHARE = 0.8
+# Silence of all users at once: beyond this and twice the longest TTFT it is no waiting for first tokens.
+MAX_SILENCE_S = 2.0
+MAX_SILENCE_PER_TTFT = 2.0
 # The client may wake late by 5 ms, or by a twentieth of the mean TTFT where that is more.
 MAX_CLIENT_LATE_S = 0.005
 MAX_CLIENT_LATE_SHARE = 0.05
@@ -35,6 +38,7 @@ class Reason(str, Enum):
     FEW_REQUESTS = "few-requests"
     USERS_MISSING = "users-missing"
     STILL_WAITING = "still-waiting"
+    ENGINE_SILENT = "engine-silent"
     COUNTS_DISAGREE = "counts-disagree"
     CLIENT_SATURATED = "client-saturated"
     CLIENT_LATE = "client-late"
@@ -71,6 +75,7 @@ def _findings(m: Metrics, users: int) -> tuple[Finding | None, ...]:
         _requests(m),
         _users(m, users),
         _waiting(m),
+        _silence(m),
         _counts(m),
         _client(m),
         _late(m),
@@ -128,6 +133,14 @@ def _waiting(m: Metrics) -> Finding | None:
         "any time to first token in the figures: those are too low"
     )
     return Finding(reason=Reason.STILL_WAITING, level=Level.SUSPECT, text=text)
+
+
+def _silence(m: Metrics) -> Finding | None:
+    """An engine that hangs leaves no error when the load ends before its streams count as stalled."""
+    if m.silence_max_s <= max(MAX_SILENCE_S, MAX_SILENCE_PER_TTFT * (m.ttft_s.max or 0.0)):
+        return None
+    text = f"no token came to any user for {m.silence_max_s:.1f} s: the engine hung or paused"
+    return Finding(reason=Reason.ENGINE_SILENT, level=Level.SUSPECT, text=text)
 
 
 def _counts(m: Metrics) -> Finding | None:

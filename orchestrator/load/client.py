@@ -161,12 +161,13 @@ class LoadClient:
                 on_live(stretch.live(message))
 
     def _halt(self) -> None:
-        """Stop the current stretch and wait until the client is idle again, or end its process."""
+        """Stop the current stretch and wait until the client is idle again, or end its process: a signal may
+        have come in the middle of a message, and what follows then is no message."""
         try:
             self._send(None)
             while not isinstance(self._receive(STOP_S), Done | None):
                 pass
-        except CellError:
+        except Exception:  # noqa: BLE001 - whatever half a message makes of unpickling
             self._process.kill()
 
     def _send(self, message: object) -> None:

@@ -278,3 +278,10 @@ def _answer(number: int, send_ns: int, tokens_ns: npt.NDArray[np.int64]) -> Exch
         event_ns=event_ns,
         completion_tokens=len(event_ns),
     )
+
+
+def test_silence_is_the_longest_time_without_any_token() -> None:
+    """Over all users, the end of the window included: an engine that hangs at the end is seen."""
+    m = summarise([exchange(11, (11.5, 12.5)), exchange(11, (13.0,), user=1)], span(), window_s=5)
+
+    assert 20 - 13.0 == m.silence_max_s

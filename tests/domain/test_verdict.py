@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.exchange import Exchange, Outcome
-from orchestrator.domain.metrics import Distribution, Metrics, summarise
+from orchestrator.domain.metrics import Distribution, Metrics, distribution, summarise
 from orchestrator.domain.verdict import Level, Reason, Verdict, judge
 from tests.domain.made import exchange, span
 
@@ -41,6 +41,8 @@ def test_a_clean_cell_is_valid() -> None:
         ({"present_users_mean": 1.89}, Reason.USERS_MISSING, Level.SUSPECT),
         ({"unanswered": 1, "unanswered_wait_max_s": 0.51}, Reason.STILL_WAITING, Level.SUSPECT),
         ({"tokens_per_event": 0.94}, Reason.COUNTS_DISAGREE, Level.SUSPECT),
+        ({"silence_max_s": 2.1}, Reason.ENGINE_SILENT, Level.SUSPECT),
+        ({"client_late_s": distribution([0.0251])}, Reason.CLIENT_LATE, Level.SUSPECT),
         ({"client_cpu_share": 0.81}, Reason.CLIENT_SATURATED, Level.SUSPECT),
     ],
 )
@@ -63,6 +65,9 @@ def test_each_fault_is_found(changes: dict[str, Any], reason: Reason, level: Lev
         {"tokens_per_event": 4.0},
         {"tokens_per_event": None},
         {"client_cpu_share": 0.8},
+        {"silence_max_s": 2.0},
+        {"silence_max_s": 9.9, "ttft_s": distribution([5.0])},
+        {"client_late_s": distribution([0.025])},
     ],
 )
 def test_what_lies_within_the_limits_is_no_fault(changes: dict[str, Any]) -> None:
@@ -94,7 +99,9 @@ def test_nothing_at_all_is_invalid() -> None:
     verdict = judge(summarise([], span(), window_s=5), users=1)
 
     assert Level.INVALID == verdict.level
-    assert [Reason.NO_TOKENS, Reason.FEW_REQUESTS, Reason.USERS_MISSING] == reasons(verdict)
+    expected = [Reason.NO_TOKENS, Reason.FEW_REQUESTS, Reason.USERS_MISSING, Reason.ENGINE_SILENT]
+
+    assert expected == reasons(verdict)
 
 
 def test_an_engine_that_never_answers_is_found_waiting() -> None:
