@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from backends.contract import ServeSpec
@@ -23,7 +24,8 @@ class Placement:
         return {name: self._fill(value) for name, value in serve.env.items()}
 
     def _fill(self, text: str) -> str:
-        values = {"{model}": self.model, "{files}": self.files, "{bind}": self.bind, "{port}": str(self.port)}
-        for name, value in values.items():
-            text = text.replace(name, value)
-        return text
+        """In one pass: what is filled in is not looked at again."""
+        return _PLACEHOLDER.sub(lambda found: str(getattr(self, found[1])), text)
+
+
+_PLACEHOLDER = re.compile(r"\{(model|files|bind|port)\}")
