@@ -14,9 +14,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
 
@@ -50,6 +50,7 @@ class _Engine:
     process: subprocess.Popen[bytes]
     scratch: Path
     labels: dict[str, str]
+    seen: set[psutil.Process] = field(default_factory=set)
 
     @property
     def exit_code(self) -> int | None:
@@ -59,9 +60,11 @@ class _Engine:
             return None
         return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
 
-    def members(self) -> Iterator[psutil.Process]:
-        """All its living processes."""
-        return _members(self.labels, session=self.process.pid)
+    def members(self) -> list[psutil.Process]:
+        """All its living processes, also those that only their parent, now dead, once led to."""
+        self.seen.update(_members(self.labels, session=self.process.pid))
+        self.seen.intersection_update([p for p in self.seen if _lives(p)])
+        return list(self.seen)
 
     def stop(self, timeout_s: float) -> None:
         """Ask the main process to end and wait for it as long as told."""
@@ -120,7 +123,7 @@ class ProcessRuntime:
         """Over all processes of the deployment and those children that they have waited for."""
         engine = self._engines.get(deployment.name)
         cpu_s, memory_bytes, count = 0.0, 0, 0
-        for process in engine.members() if engine is not None else ():
+        for process in () if engine is None else engine.members():
             with suppress(psutil.Error):
                 with process.oneshot():
                     times, memory = process.cpu_times(), process.memory_info()
@@ -134,6 +137,7 @@ class ProcessRuntime:
         engine = self._engines.get(deployment.name)
         if engine is None:
             return
+        engine.members()
         engine.stop(deployment.stop_s)
         _kill_all(deployment.name, engine.members)
         _require_closed(deployment)
@@ -220,9 +224,16 @@ def _members(labels: Mapping[str, str], session: int | None = None) -> Iterator[
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             marked = os.getsid(process.pid) == session or _mark(process) == labels
-            if (marked or process.ppid() in found) and process.status() != psutil.STATUS_ZOMBIE:
+            if (marked or process.ppid() in found) and _lives(process):
                 found.add(process.pid)
                 yield process
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it runs and is still the same: a later process may have its number."""
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _mark(process: psutil.Process) -> dict[str, str]:
@@ -234,7 +245,7 @@ def _mark(process: psutil.Process) -> dict[str, str]:
     return mark if isinstance(mark, dict) else {}
 
 
-def _kill_all(name: str, members: Callable[[], Iterator[psutil.Process]]) -> None:
+def _kill_all(name: str, members: Callable[[], Iterable[psutil.Process]]) -> None:
     """HostError naming the processes that are left after SIGKILL, in time."""
     until_s = time.monotonic() + KILL_S
     while left := list(members()):

@@ -21,6 +21,7 @@ from orchestrator.runtime.interface import Deployment
 from orchestrator.runtime.process import ProcessRuntime, free_port
 from tests.runtime import made
 from tests.runtime.made import Bench
+from tests.runtime.stub_engine import SLEEPER
 
 ORCHESTRATOR = """
 import sys, time
@@ -90,13 +91,27 @@ def test_descendants_of_a_dead_engine_are_killed(process_bench: Bench) -> None:
     assert not runs(forgetful)
 
 
+def test_a_descendant_that_was_seen_once_is_not_lost(process_bench: Bench) -> None:
+    """Telemetry looks every second; what it saw under the engine is known when the engine has died."""
+    deployment = process_bench.serving(made.serve("parent"))
+    hidden = children(home(deployment))[2]
+    process_bench.runtime.usage(deployment)
+
+    process_bench.kill(deployment)
+    made.wait_for(lambda: not process_bench.runtime.state(deployment).running)
+    process_bench.runtime.down(deployment)
+
+    assert not runs(hidden)
+
+
 @pytest.fixture(autouse=True)
 def no_sleepers_left() -> Iterator[None]:
-    """The one kind of descendant that cannot be found after its engine's death is the test's to end."""
+    """A descendant with neither session nor labels, never looked for in its parent's life, is lost: the one
+    kind that is the test's to end."""
     yield
     for found in psutil.process_iter():
         with suppress(psutil.Error):
-            if found.username() == psutil.Process().username() and found.cmdline()[2:] == [made.SLEEPER]:
+            if found.username() == psutil.Process().username() and found.cmdline()[2:] == [SLEEPER]:
                 found.kill()
 
 
