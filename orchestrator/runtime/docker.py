@@ -30,6 +30,9 @@ from orchestrator.runtime.placement import Placement
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside the container, on a network that only this host reaches
 PIDS_LIMIT = 4096
+# Docker's own resolver asks beyond an internal network too, on older daemons (CVE-2024-29018): the
+# container's loopback is asked instead, where nothing answers
+NO_DNS = "127.0.0.1"
 LOG_S = 5.0
 GONE_S = 20.0
 POLL_S = 0.1
@@ -276,6 +279,7 @@ def _hardening(serve: ServeSpec) -> dict[str, Any]:
         "user": serve.user,
         "pids_limit": PIDS_LIMIT,
         "init": True,
+        "dns": [NO_DNS],
         "shm_size": serve.shared_memory_bytes,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -138,18 +139,20 @@ def _link(source: str, target: str) -> str:
 
 
 def _build(client: docker.DockerClient, folder: str, tag: str, spec: ImageSpec, progress: Progress) -> None:
-    lines: list[str] = []
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    failed = False
     events: Iterator[dict[str, Any]] = client.api.build(
         path=folder, tag=tag, rm=True, forcerm=True, decode=True
     )
-    for event in events:
-        text = str(event.get("stream") or event.get("status") or event.get("error") or "").strip()
-        if text:
-            lines.append(text)
-            progress(text.splitlines()[-1])
-        if "error" in event:
-            raise CellError(
-                f"the image of {spec.backend} {spec.build.version} could not be built",
-                hint="see the build's last lines; `make plan` shows the template and its base",
-                log_tail="\n".join("\n".join(lines).splitlines()[-TAIL_LINES:]),
-            )
+    for event in events:  # to their end, also after an error: else the connection stays open
+        failed = failed or "error" in event
+        lines = str(event.get("stream") or event.get("status") or event.get("error") or "").strip()
+        tail.extend(lines.splitlines())
+        if lines:
+            progress(tail[-1])
+    if failed:
+        raise CellError(
+            f"the image of {spec.backend} {spec.build.version} could not be built",
+            hint="see the build's last lines; `make plan` shows the template and its base",
+            log_tail="\n".join(tail),
+        )

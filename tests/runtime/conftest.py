@@ -45,9 +45,7 @@ def docker_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, venv: Path) ->
     yield from _opened("docker", tmp_path, monkeypatch, venv)
 
 
-def _opened(
-    kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, venv: Path
-) -> Iterator[made.Bench]:
+def _opened(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, venv: Path) -> Iterator[made.Bench]:
     if kind == "process":
         bench = made.process(folder, monkeypatch, venv)
     else:

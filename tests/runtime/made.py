@@ -18,7 +18,16 @@ from typing import Any
 
 import pytest
 
-from backends.contract import Accelerator, Build, ImageSpec, Mount, PackageSet, ServeSpec, Source, WeightsFormat
+from backends.contract import (
+    Accelerator,
+    Build,
+    ImageSpec,
+    Mount,
+    PackageSet,
+    ServeSpec,
+    Source,
+    WeightsFormat,
+)
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import HostError
 from orchestrator.runtime import images, venvs
@@ -125,9 +134,7 @@ def fake(folder: Path) -> Bench:
 def process(folder: Path, monkeypatch: pytest.MonkeyPatch, venv: Path) -> Bench:
     """With the one venv of the whole test session, since making one takes seconds."""
     image = Image(reference=f"venv:{venv.name}", digest="sha256:0", size_bytes=1)
-    monkeypatch.setattr(
-        "orchestrator.runtime.process.ready", lambda *_: venvs.Venv(folder=venv, image=image)
-    )
+    monkeypatch.setattr("orchestrator.runtime.process.ready", lambda *_: venvs.Venv(folder=venv, image=image))
     runtime = ProcessRuntime(folder, PIP_OFFLINE)
     runtime.image(image_spec(), print)
     return Bench(runtime, image, folder, lambda d: os.kill(int(d.handle), signal.SIGKILL))

@@ -45,9 +45,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main(mode: str, bind: str, port: int) -> None:
-    print("stub engine starts", flush=True)
+    say("stub engine starts")
     if mode == "exit":
-        print("stub engine cannot go on", flush=True)
+        say("stub engine cannot go on")
         sys.exit(3)
     if mode == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -58,8 +58,12 @@ def main(mode: str, bind: str, port: int) -> None:
     ThreadingHTTPServer((bind, port), Handler).serve_forever()
 
 
+def say(text: str) -> None:
+    os.write(1, f"{text}\n".encode())
+
+
 def leave(*_: object) -> None:
-    os.write(1, b"stub engine's last words\n")
+    say("stub engine's last words")
     os._exit(0)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -124,10 +123,8 @@ def test_it_dies_with_its_caller(tmp_path: Path) -> None:
         "command.run((sys.executable, '-c', sys.argv[1], sys.argv[2]), on_line=print, deadline_s=60)"
     )
     path = tmp_path / "pid"
-    pid = os.spawnv(os.P_NOWAIT, sys.executable, python(caller, child, str(path)))
-    made.wait_for(lambda: path.exists() and path.read_text())
-
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    with subprocess.Popen(python(caller, child, str(path))) as orchestrator:
+        made.wait_for(lambda: path.exists() and path.read_text())
+        orchestrator.kill()
 
     made.wait_for(lambda: gone(int(path.read_text())))

@@ -55,7 +55,9 @@ def test_another_boot_is_dead() -> None:
     assert owner.is_dead(labels(boot="00000000-0000-0000-0000-000000000000"))
 
 
-@pytest.mark.parametrize("name", [owner.OURS, owner.DEPLOYMENT, owner.BOOT, owner.NAMESPACE, owner.PID, owner.START])
+@pytest.mark.parametrize(
+    "name", [owner.OURS, owner.DEPLOYMENT, owner.BOOT, owner.NAMESPACE, owner.PID, owner.START]
+)
 def test_what_names_no_whole_owner_is_left_alone(name: str) -> None:
     """Without one of the labels nothing is proven, even where all others speak of death."""
     dead = labels(pid=NOBODY)

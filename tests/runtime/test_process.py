@@ -226,9 +226,11 @@ def test_down_proves_the_port_closed(process_bench: Bench, monkeypatch: pytest.M
         patch.setattr(process, "_kill_all", lambda *_: None)
         process_bench.kill(deployment)
         made.wait_for(lambda: not made.answers(deployment))
-        with socket.create_server((deployment.host, deployment.port)):
-            with pytest.raises(HostError, match=f"something still listens on port {deployment.port}"):
-                process_bench.runtime.down(deployment)
+        with (
+            socket.create_server((deployment.host, deployment.port)),
+            pytest.raises(HostError, match=f"something still listens on port {deployment.port}"),
+        ):
+            process_bench.runtime.down(deployment)
 
     process_bench.runtime.down(deployment)
     assert not process_bench.runtime.state(deployment).running
