@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Daemon:
     def client(self) -> docker.DockerClient:
         """A connected client. HostError with what to do when nothing answers."""
         with translated(f"no Docker daemon answers at {self.address}"):
+            _knock(self.address)
             client = docker.DockerClient(base_url=self.address, timeout=TIMEOUT_S)
             try:
                 client.ping()
@@ -89,6 +91,15 @@ class Daemon:
             if meta.get("Name") and address:
                 found[str(meta["Name"])] = str(address)
         return found
+
+
+def _knock(address: str) -> None:
+    """OSError where no socket answers: docker-py would say so too, but leave its own socket open."""
+    scheme, _, path = address.partition("://")
+    if scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(TIMEOUT_S)
+            probe.connect(path)
 
 
 @contextmanager

@@ -1,0 +1,263 @@
+"""What every adapter promises, over every build, profile and model that there is. See docs on new backends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from backends import DEFAULT, load_backends
+from backends.contract import (
+    Backend,
+    Build,
+    FailureCause,
+    Gauge,
+    Profile,
+    Release,
+    Value,
+    WeightsFormat,
+)
+from orchestrator.catalog import loader
+from orchestrator.load import dialects
+from orchestrator.render import FOLDER, render
+from orchestrator.runtime.placement import Placement
+from orchestrator.runtime.venvs import lock_path
+from tests.goldens import CASES, Case
+
+BACKENDS = load_backends()
+BUILDS = {case.stem: case for case in CASES}
+PLACE = Placement(model="/m", files="/f", bind="127.0.0.1", port=1)
+# What an engine is told in any case: where, what, and under which name; no setting of its speed
+IDENTITY = {"--model", "--model-name", "--alias", "--served-model-name", "--model-format"}
+ADDRESS = {"--host", "--port", "--server-name", "--server-port"}
+
+# What an adapter is asked for one case; each is asked twice and sent through JSON
+ASKED: dict[str, Callable[[Case], object]] = {
+    "image": lambda c: c.backend.image(c.release, c.build),
+    "serve": lambda c: c.serve,
+    "ready": lambda c: c.backend.ready(c.build),
+    "metrics": lambda c: c.backend.metrics(c.build),
+    "readbacks": lambda c: c.backend.readbacks(c.build),
+    "failures": lambda c: c.backend.failures(c.build),
+    "deviations": lambda c: c.backend.deviations(c.build, c.profile, c.host),
+    "supports": lambda c: c.backend.supports(c.release, c.model, c.host),
+    "release": lambda c: c.release,
+}
+each_case = pytest.mark.parametrize("case", CASES, ids=str)
+each_build = pytest.mark.parametrize("case", BUILDS.values(), ids=BUILDS)
+
+
+def values(answer: object) -> list[Value]:
+    found = answer if isinstance(answer, tuple) else (answer,)
+    return [value for value in found if isinstance(value, Value)]
+
+
+@pytest.mark.parametrize("verb", ASKED)
+@each_case
+def test_the_same_question_has_the_same_answer(case: Case, verb: str) -> None:
+    """Purity, as far as it can be seen: another instance says the same, too."""
+    fresh = Case(type(case.backend)(), case.release, case.build, case.profile)
+
+    assert ASKED[verb](case) == ASKED[verb](case) == ASKED[verb](fresh)
+
+
+@pytest.mark.parametrize("verb", ASKED)
+@each_case
+def test_every_value_survives_json(case: Case, verb: str) -> None:
+    """Plans and results carry them, and are read back."""
+    for value in values(ASKED[verb](case)):
+        assert value == type(value).model_validate_json(value.model_dump_json())
+
+
+@each_case
+def test_the_usual_model_is_served(case: Case) -> None:
+    """Each build can serve the model that its accelerator's default run takes."""
+    assert case.backend.supports(case.release, case.model, case.host) is None
+
+
+@each_build
+def test_every_model_is_served_or_refused_with_a_reason(case: Case) -> None:
+    """No model of the catalogue makes an adapter fail, and what it refuses it explains."""
+    for model in loader.models().values():
+        refusal = case.backend.supports(case.release, model.traits, case.host)
+        if refusal is None:
+            serve = case.backend.serve(case.build, model.traits, case.profile, case.host)
+            assert serve.weights in model.formats
+        else:
+            assert len(refusal.reason) > 10
+
+
+@each_build
+def test_a_model_in_no_format_is_refused(case: Case) -> None:
+    """An engine that is given nothing it can read says so before anything is started."""
+    nothing = case.model.model_copy(update={"formats": ()})
+
+    assert case.backend.supports(case.release, nothing, case.host) is not None
+
+
+@each_build
+def test_the_dockerfile_renders_strictly(case: Case) -> None:
+    """No placeholder is left, and no name is missing."""
+    text = render(case.backend.image(case.release, case.build), base=case.build.base)
+
+    assert text.startswith(("FROM", "#"))
+    assert "{{" not in text
+    assert "None" not in text
+
+
+@each_build
+def test_nothing_floats(case: Case) -> None:
+    """A base image has a tag or a digest, and that tag is not `latest`; a release is dated."""
+    name = case.build.base.rpartition("/")[2]
+
+    assert re.search(r"[:@]", name), f"{case.build.base} has no tag"
+    assert not name.endswith(":latest")
+    assert re.fullmatch(r"\d{4}-\d{2}", case.release.date)
+
+
+@each_build
+def test_every_file_that_a_build_names_is_there(case: Case) -> None:
+    """Locks that pin every line, and the programs beside the engine."""
+    for package_set in case.build.packages:
+        lines = lock_path(package_set).read_text().splitlines()
+        pins = [line for line in lines if line and not line.startswith((" ", "#", "-"))]
+        assert pins
+        assert [] == [line for line in pins if "==" not in line]
+    for name in case.build.context:
+        assert (FOLDER / "context" / name).is_file()
+
+
+def test_no_lock_is_left_over() -> None:
+    """What no build names is nobody's."""
+    named = {s.lock for case in BUILDS.values() for s in case.build.packages}
+
+    assert named == {p.name for p in (FOLDER / "locks").iterdir()}
+
+
+@each_case
+def test_the_argv_is_whole_words(case: Case) -> None:
+    """A tuple of non-empty strings, whose placeholders are all known, with address and model among them."""
+    serve = case.serve
+
+    assert all(serve.argv)
+    assert [] == [word for word in PLACE.argv(serve) if re.search(r"\{\w+\}", word)]
+    assert [] == [word for word in PLACE.env(serve).values() if re.search(r"\{\w+\}", word)]
+    assert {"{model}", "{bind}", "{port}"} <= set(re.findall(r"\{\w+\}", " ".join(serve.argv)))
+
+
+@each_case
+def test_no_flag_is_given_twice(case: Case) -> None:
+    """The second would win, and the report would show the first."""
+    flags = [word for word in case.serve.argv if word.startswith("--")]
+
+    assert sorted(set(flags)) == sorted(flags)
+
+
+@each_case
+def test_every_setting_is_disclosed(case: Case) -> None:
+    """Each flag besides address and identity is a stated deviation with a reason, and nothing else is stated."""
+    deviations = case.backend.deviations(case.build, case.profile, case.host)
+    flags = {word for word in case.serve.argv if word.startswith("--")} - IDENTITY - ADDRESS
+    stated = {d.setting for d in deviations}
+
+    assert flags == {setting for setting in stated if setting.startswith("--")}
+    assert stated - flags <= set(case.serve.env)
+    assert all(len(d.reason) > 10 and d.value for d in deviations)
+
+
+@each_case
+def test_what_is_disclosed_is_what_is_run(case: Case) -> None:
+    """Value for value."""
+    argv = case.serve.argv
+    for deviation in case.backend.deviations(case.build, case.profile, case.host):
+        if deviation.setting in argv and deviation.value != "on":
+            assert deviation.value == argv[argv.index(deviation.setting) + 1]
+
+
+@each_build
+def test_the_matched_profile_differs(case: Case) -> None:
+    """A profile that changes nothing would be a name without a meaning."""
+    defaults, matched = (
+        case.backend.serve(case.build, case.model, p, case.host) for p in (Profile.DEFAULTS, Profile.MATCHED)
+    )
+
+    assert defaults.argv != matched.argv
+
+
+@each_build
+def test_patterns_compile_and_readbacks_have_their_group(case: Case) -> None:
+    """A slip in a regular expression must not wait for the failure that it should explain."""
+    for pattern in (
+        *(s.pattern for s in case.backend.failures(case.build)),
+        *case.backend.ready(case.build).fatal,
+    ):
+        re.compile(pattern)
+    for readback in case.backend.readbacks(case.build):
+        assert 1 <= re.compile(readback.pattern).groups
+
+
+@each_build
+def test_failures_tell_what_to_do(case: Case) -> None:
+    """Every signature has a cause that is one and a hint."""
+    for signature in case.backend.failures(case.build):
+        assert signature.hint
+        assert signature.cause is not FailureCause.UNKNOWN
+
+
+@each_build
+def test_readiness_has_a_path_and_a_time(case: Case) -> None:
+    """An engine is asked over HTTP, and not for ever."""
+    ready = case.backend.ready(case.build)
+
+    assert ready.health_path.startswith("/")
+    assert 10 <= ready.deadline_s <= 3600
+
+
+@each_build
+def test_metrics_name_gauges_that_are_ours(case: Case) -> None:
+    """Where an engine has figures at all, running requests are among them."""
+    metrics = case.backend.metrics(case.build)
+    if metrics is not None:
+        assert metrics.path.startswith("/")
+        assert Gauge.RUNNING in metrics.names
+
+
+@each_build
+def test_dialects_are_implemented(case: Case) -> None:
+    """The load client speaks each of them."""
+    assert case.backend.dialects(case.build)
+    for dialect in case.backend.dialects(case.build):
+        assert dialect in dialects.PATHS
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_releases_have_their_own_names_and_builds(backend: Backend) -> None:
+    """An id means one release, an accelerator one build; what is not there is None."""
+    ids = [release.id for release in backend.releases]
+
+    assert sorted(set(ids)) == sorted(ids)
+    assert backend.release("no-such") is None
+    for release in backend.releases:
+        kinds = [build.accelerator for build in release.builds]
+        assert kinds
+        assert sorted(set(kinds)) == sorted(kinds)
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_what_a_release_lacks_is_refused(backend: Backend) -> None:
+    """A host without a build for it gets a reason instead of an exception."""
+    for release in backend.releases:
+        bare = Release(id=release.id, date=release.date, builds=())
+        for case in CASES:
+            if case.backend is backend and case.release is release:
+                assert backend.supports(bare, case.model, case.host) is not None
+
+
+def test_the_default_backend_is_there_and_reads_what_is_made_here() -> None:
+    """A bare `make bench` needs neither GPU nor hub."""
+    case = next(c for c in CASES if c.backend.name == DEFAULT)
+
+    assert isinstance(case.build, Build)
+    assert case.build.packages
+    assert WeightsFormat.GGUF in case.model.formats
