@@ -170,6 +170,10 @@ class Build(Value):
     install_bytes: int = Field(description="disk that the installed form takes, for preflight")
     source: Source
 
+    def based_on(self, setting: str | None) -> str:
+        """The base image, where a setting may replace a plain Debian, but never an engine's own image."""
+        return setting if setting and self.packages else self.base
+
 
 class Release(Value):
     """A pinned engine version. `id` is `2024-06` or `current`; one build per accelerator."""

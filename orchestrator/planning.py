@@ -154,7 +154,7 @@ def _group(
 ) -> GroupPlan:
     backend, build = backends[chosen.backend], chosen.build
     image = backend.image(_look_up(request, backends, chosen.backend)[1], build)
-    base = request.base or build.base
+    base = build.based_on(request.base)
     group = CellGroup(
         backend=chosen.backend,
         release=chosen.release,

@@ -35,7 +35,7 @@ def choose(
         return in_process, ()
     if choice is RuntimeChoice.DOCKER or any(not build.packages for build in builds):
         return in_docker, ()
-    reason = _no_docker(in_docker, [base or build.base for build in builds], pull=pull)
+    reason = _no_docker(in_docker, [build.based_on(base) for build in builds], pull=pull)
     if reason is None:
         return in_docker, ()
     in_docker.close()

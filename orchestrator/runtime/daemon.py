@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import docker
 import requests.exceptions
 from docker.errors import APIError, DockerException
 
-from orchestrator.errors import HostError, unknown
+from orchestrator.errors import HostError, RequestError, unknown
 
 DEFAULT_CONTEXT = "default"
 LOCAL_SOCKET = "unix:///var/run/docker.sock"
@@ -79,14 +79,17 @@ class Daemon:
             client.close()
 
     def _current_context(self) -> str:
-        config = _read_json(self.config_dir.expanduser() / "config.json")
+        path = self.config_dir.expanduser() / "config.json"
+        config = _read_json(path) if path.exists() else {}
         return str(config.get("currentContext") or DEFAULT_CONTEXT)
 
     def _contexts(self) -> dict[str, str]:
-        """Context name -> address, from docker's own store."""
+        """Context name -> address, from docker's own store; one that cannot be read is not known."""
         found = {}
         for path in sorted((self.config_dir.expanduser() / "contexts" / "meta").glob("*/meta.json")):
-            meta = _read_json(path)
+            meta = {}
+            with suppress(RequestError):
+                meta = _read_json(path)
             address = meta.get("Endpoints", {}).get("docker", {}).get("Host")
             if meta.get("Name") and address:
                 found[str(meta["Name"])] = str(address)
@@ -122,8 +125,12 @@ def _answered(error: Exception) -> bool:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """RequestError for a file that cannot be read: it may name a daemon that is not the local one."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    except (OSError, ValueError) as error:
+        raise RequestError(
+            f"{path}, which says which Docker daemon is meant, cannot be read: {error}",
+            hint="mend it, or name the daemon with DOCKER_HOST or DOCKER_CONTEXT",
+        ) from error
     return value if isinstance(value, dict) else {}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -52,7 +53,7 @@ class _Following:
 
 
 class DockerRuntime:
-    """Implements Runtime. `base` replaces the base image of every Dockerfile."""
+    """Implements Runtime. `base` replaces the plain base image of what is installed from wheels."""
 
     kind = RuntimeKind.DOCKER
 
@@ -72,7 +73,16 @@ class DockerRuntime:
                 f"the Docker daemon at {self._daemon.address} is on another host",
                 hint="run levelbench on that host: client and engine must share one",
             )
-        return self._daemon.client()
+        client = self._daemon.client()
+        with translated("the Docker daemon did not tell what it is"):
+            apart = _apart(client.info())
+        if apart is not None:
+            client.close()
+            raise HostError(
+                f"{apart} keeps its containers on a network of its own, which this host cannot reach",
+                hint="use RUNTIME=process, or a daemon that runs as root on this Linux host",
+            )
+        return client
 
     @property
     def version(self) -> str:
@@ -83,7 +93,7 @@ class DockerRuntime:
             self.client.close()
 
     def image(self, spec: ImageSpec, progress: Progress) -> Image:
-        base = self._base or spec.build.base
+        base = spec.build.based_on(self._base)
         self._cache_dir.mkdir(parents=True, exist_ok=True)
         return images.build(self.client, spec, base, self._cache_dir, self._environment, progress)
 
@@ -174,7 +184,9 @@ class DockerRuntime:
             labels=labels,
             mounts=[Mount(placement.model, str(spec.weights_dir), type="bind", read_only=True)],
             device_requests=_gpus(spec.gpus),
-            log_config=LogConfig(type=LogConfig.types.JSON),  # a daemon's own default may keep none to follow
+            log_config=LogConfig(
+                type=LogConfig.types.JSON, config={"max-size": "200m"}
+            ),  # a daemon's own default may keep none to follow
             use_config_proxy=False,  # docker-py would give the engine the proxies of this user's config.json
             **_hardening(spec.serve),
         )
@@ -222,7 +234,7 @@ class DockerRuntime:
     def _stop(self, labels: Mapping[str, str], stop_s: float) -> None:
         for container in self._containers(labels):
             with suppress(NotFound):
-                container.stop(timeout=round(stop_s))
+                container.stop(timeout=ceil(stop_s))
 
     def _sweep(self, labels: Mapping[str, str]) -> list[str]:
         """Remove what is there; what is left then, in words. A removal under way (conflict) is waited for."""
@@ -267,6 +279,14 @@ def _removing() -> Iterator[None]:
 
 def _filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
     return {"label": [f"{name}={value}" for name, value in labels.items()]}
+
+
+def _apart(info: Mapping[str, Any]) -> str | None:
+    """The kind of daemon whose containers' addresses mean nothing on this host, else None."""
+    if any("rootless" in option for option in info.get("SecurityOptions") or ()):
+        return "rootless Docker"
+    system = str(info.get("OperatingSystem", ""))
+    return system if system.startswith("Docker Desktop") else None
 
 
 def _hardening(serve: ServeSpec) -> dict[str, Any]:

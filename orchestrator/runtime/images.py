@@ -25,6 +25,7 @@ from orchestrator.runtime.venvs import lock_path
 from orchestrator.runtime.wheels import fetch
 
 Progress = Callable[[str], None]
+SILENCE_S = 1800  # a step that installs gigabytes may say nothing for long
 TAIL_LINES = 30
 
 
@@ -142,7 +143,7 @@ def _build(client: docker.DockerClient, folder: str, tag: str, spec: ImageSpec, 
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     failed = False
     events: Iterator[dict[str, Any]] = client.api.build(
-        path=folder, tag=tag, rm=True, forcerm=True, decode=True
+        path=folder, tag=tag, rm=True, forcerm=True, decode=True, timeout=SILENCE_S
     )
     for event in events:  # to their end, also after an error: else the connection stays open
         failed = failed or "error" in event

@@ -120,15 +120,16 @@ class ProcessRuntime:
         return State(running=exit_code is None, exit_code=exit_code)
 
     def usage(self, deployment: Deployment) -> Usage | None:
-        """Over all processes of the deployment and those children that they have waited for."""
+        """Over all processes of the deployment and those children that they have waited for. Memory that
+        processes share counts once (the proportional set size), as a container's does."""
         engine = self._engines.get(deployment.name)
         cpu_s, memory_bytes, count = 0.0, 0, 0
         for process in () if engine is None else engine.members():
             with suppress(psutil.Error):
                 with process.oneshot():
-                    times, memory = process.cpu_times(), process.memory_info()
+                    times, memory = process.cpu_times(), process.memory_full_info()
                 cpu_s += times.user + times.system + times.children_user + times.children_system
-                memory_bytes += memory.rss
+                memory_bytes += memory.pss
                 count += 1
         return Usage(cpu_s, memory_bytes, count) if count else None
 

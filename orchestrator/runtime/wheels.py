@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import shutil
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ from orchestrator.runtime.venvs import (
     lock_path,
 )
 
+GLIBC_MINOR = 36  # of Debian bookworm, the base of everything that is installed from wheels
+OLDEST_GLIBC_MINOR = 5
+
 
 def fetch(build: Build, folder: Path, env: Mapping[str, str], progress: Progress) -> Path:
     """A folder with every wheel of the build's locks, for the Python of its base image."""
@@ -38,11 +42,18 @@ def fetch(build: Build, folder: Path, env: Mapping[str, str], progress: Progress
     return home
 
 
+def target(build: Build) -> tuple[str, ...]:
+    """pip's words for where the wheels will run: the base image's Python and C library, not this host's."""
+    machine = platform.machine()
+    platforms = (f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC_MINOR, OLDEST_GLIBC_MINOR - 1, -1))
+    options = (word for name in (*platforms, f"manylinux2014_{machine}") for word in ("--platform", name))
+    return (*(("--python-version", ".".join(map(str, build.python))) if build.python else ()), *options)
+
+
 def _download(build: Build, home: Path, env: Mapping[str, str], progress: Progress) -> None:
-    python = ("--python-version", ".".join(map(str, build.python))) if build.python else ()
     for package_set in build.packages:
         argv = (
-            *(sys.executable, *PYTHON_PIP, "download", *PIP, *python),
+            *(sys.executable, *PYTHON_PIP, "download", *PIP, *target(build)),
             *("--dest", str(home), *index_options(package_set)),
         )
         try:

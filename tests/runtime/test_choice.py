@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,11 +35,14 @@ def chosen(
 
 
 @pytest.fixture
-def bases(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
+def bases(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A daemon that answers; base image -> why it cannot be had, and only what is asked for gets in."""
-    found: dict[str, str | None] = {}
+    found: dict[str, Any] = {}
 
     class Client:
+        def info(self) -> dict[str, object]:
+            return {"SecurityOptions": found.get("options", []), "OperatingSystem": "Debian"}
+
         def close(self) -> None:
             found["closed"] = None
 
@@ -57,13 +61,13 @@ def test_docker_by_name_is_never_replaced() -> None:
     assert (RuntimeKind.DOCKER, ()) == chosen(RuntimeChoice.DOCKER, PACKAGED)
 
 
-def test_auto_is_docker_where_the_base_is(bases: dict[str, str | None]) -> None:
+def test_auto_is_docker_where_the_base_is(bases: dict[str, Any]) -> None:
     """Without a word: it is the rule. Each base is looked for once."""
     assert (RuntimeKind.DOCKER, ()) == chosen(RuntimeChoice.AUTO, PACKAGED, PACKAGED)
     assert {made.BASE: None} == bases
 
 
-def test_auto_looks_for_the_base_that_was_named(bases: dict[str, str | None]) -> None:
+def test_auto_looks_for_the_base_that_was_named(bases: dict[str, Any]) -> None:
     """BASE= replaces those of all builds."""
     chosen(RuntimeChoice.AUTO, PACKAGED, base="mine:1")
 
@@ -79,7 +83,7 @@ def test_auto_without_a_daemon_is_a_process_with_a_word() -> None:
     assert note.endswith("(RUNTIME=process)")
 
 
-def test_auto_without_a_base_is_a_process_with_a_word(bases: dict[str, str | None]) -> None:
+def test_auto_without_a_base_is_a_process_with_a_word(bases: dict[str, Any]) -> None:
     """The reason is the base, and the daemon's connection is given back."""
     bases[made.BASE] = "no base"
     kind, (note,) = chosen(RuntimeChoice.AUTO, PACKAGED)
@@ -123,3 +127,18 @@ def test_an_unknown_context_is_not_a_reason_for_a_process(tmp_path: Path) -> Non
     """It is a typing error, which a silent fallback would hide."""
     with pytest.raises(RequestError, match="unknown Docker context"):
         chosen(RuntimeChoice.AUTO, PACKAGED, daemon=Daemon(context="no", config_dir=tmp_path))
+
+
+def test_auto_leaves_a_rootless_daemon(bases: dict[str, Any]) -> None:
+    """Its containers cannot be reached by their own addresses: a wait for the port would tell nothing."""
+    bases["options"] = ["name=seccomp", "name=rootless"]
+    kind, (note,) = chosen(RuntimeChoice.AUTO, PACKAGED)
+
+    assert RuntimeKind.PROCESS is kind
+    assert "rootless Docker" in note
+
+
+def test_a_setting_replaces_a_plain_base_only() -> None:
+    """An engine's own image is never replaced by a bare Debian."""
+    assert ("mine", PACKAGED.base) == (PACKAGED.based_on("mine"), PACKAGED.based_on(None))
+    assert IMAGE_ONLY.base == IMAGE_ONLY.based_on("mine")

@@ -50,13 +50,21 @@ def test_the_current_context_is_dockers(config_dir: Path) -> None:
     assert "ssh://far.example" == Daemon(config_dir=config_dir).address
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"currentContext": ""}'])
+@pytest.mark.parametrize("text", [None, "[]", "{}", '{"currentContext": ""}'])
 def test_without_a_choice_it_is_the_local_socket(tmp_path: Path, text: str | None) -> None:
     """Also where the file is absent or no configuration at all."""
     if text is not None:
         (tmp_path / "config.json").write_text(text)
 
     assert daemon.LOCAL_SOCKET == Daemon(config_dir=tmp_path).address
+
+
+@pytest.mark.parametrize("text", ["", '{"currentContext": "far"'])
+def test_a_torn_configuration_never_means_the_local_daemon(tmp_path: Path, text: str) -> None:
+    """It may have named another one."""
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RequestError, match="which Docker daemon is meant"):
+        _ = Daemon(config_dir=tmp_path).address
 
 
 def test_an_unknown_context_is_never_replaced(config_dir: Path) -> None:
