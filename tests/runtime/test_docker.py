@@ -394,12 +394,16 @@ def test_wheels_that_cannot_be_fetched_build_nothing(
 
 def test_a_base_that_cannot_be_had(docker_bench: Bench, tmp_path: Path) -> None:
     """The hint names the way out: another base."""
-    other = DockerRuntime(Daemon(), tmp_path, {}, "localhost:9/no/such:base")
+    other = DockerRuntime(Daemon(), tmp_path, {})
+    spec = made.image_spec()
+    spec = spec.model_copy(
+        update={"build": spec.build.model_copy(update={"base": "localhost:9/no/such:base"})}
+    )
     try:
         with pytest.raises(
             HostError, match="localhost:9/no/such:base is not here and cannot be pulled"
         ) as caught:
-            other.image(made.image_spec(), lambda _: None)
+            other.image(spec, lambda _: None)
     finally:
         other.close()
 
