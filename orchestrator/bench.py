@@ -73,6 +73,8 @@ def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder) -> bool:
             image = kit.runtime.image(plan.image, kit.console.step)
         with group.phase(Phase.WEIGHTS):
             weights = steps.weights(plan.model, kit.cache_dir, token=kit.token, progress=kit.console.step)
+            if weights.cached:
+                kit.console.step("from the cache")
             draw = group.draw(weights.folder)
         with group.deployed(image, weights) as deployment, LoadClient() as client:
             target = group.target(deployment, client, draw)
@@ -148,7 +150,6 @@ class Group:
         spec = DeploymentSpec(
             name=f"{self._folder.id}-{self._plan.group.id}",
             image=image,
-            build_context=self._build.context,
             serve=self._plan.serve,
             model_id=self._plan.model.id,
             weights_dir=weights.folder,
@@ -196,6 +197,8 @@ class Group:
             found.append(sources.metrics_source(deployment.url, target.metrics))
         with Telemetry(found) as telemetry:
             yield telemetry
+        for name, faults in telemetry.faults().items():
+            self._folder.journal("telemetry-faults", source=name, count=faults.count, last=faults.last)
 
     def measure(
         self, cell: Cell, target: measure.Target, provenance: Provenance, telemetry: Telemetry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -81,16 +81,18 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
 
 
 def choose_accelerator(request: Request, backends: dict[str, Backend], host: Host) -> Accelerator:
-    """What was asked for; else the GPU where there is one; else the CPU where anything asked for runs on
-    it and the model is a small one made here."""
+    """What was asked for; else the GPU where there is one and every engine asked for has a build for it, so
+    that a comparison is on one; else the CPU where an engine runs on it and the model is a small one made
+    here; else the GPU, which preflight will miss."""
     if request.accelerator is not AcceleratorChoice.AUTO:
         return Accelerator(request.accelerator.value)
-    if host.gpus:
+    found = [b.release(request.release) for n in request.backends if (b := backends.get(n)) is not None]
+    releases = [release for release in found if release is not None]
+    if host.gpus and all(release.build(Accelerator.CUDA) for release in releases):
         return Accelerator.CUDA
-    releases = [b.release(request.release) for n in request.backends if (b := backends.get(n)) is not None]
-    on_cpu = any(r is not None and r.build(Accelerator.CPU) is not None for r in releases)
+    on_cpu = any(release.build(Accelerator.CPU) for release in releases) or not releases
     made_here = loader.model(request.model).made is not None
-    return Accelerator.CPU if made_here and (on_cpu or not releases) else Accelerator.CUDA
+    return Accelerator.CPU if on_cpu and made_here else Accelerator.CUDA
 
 
 def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:
@@ -99,6 +101,7 @@ def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder
     interrupts = Interrupts(lambda text: console.say(text, "bold yellow"))
     with interrupts.installed(), ExitStack() as stack:
         prepared = prepare(place, request, pull=True)
+        stack.callback(prepared.runtime.close)
         plan = prepared.plan
         for note in plan.notes:
             console.say(note, "yellow")
@@ -173,8 +176,9 @@ def clean(place: Place, *, dry_run: bool) -> Iterator[str]:
     docker = DockerRuntime(place.daemon, place.cache_dir, place.environment)
     process = ProcessRuntime(place.cache_dir, place.environment)
     done = "would remove" if dry_run else "removed"
-    for sweep in (process.reap, docker.reap, docker.remove_images):
-        yield from _sweep(sweep, done, dry_run=dry_run)
+    with closing(docker):
+        for sweep in (process.reap, docker.reap, docker.remove_images):
+            yield from _sweep(sweep, done, dry_run=dry_run)
     if not place.cache_dir.exists():
         return
     if not dry_run:

@@ -197,6 +197,8 @@ def test_estimates_add_up() -> None:
     [
         (("first",), (), {}, Accelerator.CPU),
         (("second",), (GPU,), {}, Accelerator.CUDA),
+        (("first",), (GPU,), {}, Accelerator.CPU),
+        (("first", "second"), (GPU,), {}, Accelerator.CPU),
         (("second",), (GPU,), {"accelerator": AcceleratorChoice.CPU}, Accelerator.CPU),
         (("second",), (), {"accelerator": AcceleratorChoice.CUDA}, Accelerator.CUDA),
         (("second",), (), {"model": "70b-awq"}, Accelerator.CUDA),

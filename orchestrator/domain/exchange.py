@@ -70,10 +70,6 @@ class Exchange:
     connects: int = 0
 
     @property
-    def last_token_ns(self) -> int:
-        return int(self.event_ns[-1]) if len(self.event_ns) else 0
-
-    @property
     def tokens(self) -> int:
         """Generated tokens: the engine's own count where it gives one, else the events with content."""
         return len(self.event_ns) if self.completion_tokens is None else self.completion_tokens

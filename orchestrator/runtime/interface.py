@@ -1,4 +1,4 @@
-"""Where a deployment lives, as the orchestrator sees it: seven verbs, two implementations.
+"""Where a deployment lives, as the orchestrator sees it: eight verbs, two implementations.
 
 `docker.py` and `process.py` implement `Runtime`; tests/fakes/runtime.py implements it too, and all three
 pass tests/runtime/test_contract.py. Nothing else in the project starts or stops an engine.
@@ -7,7 +7,7 @@ pass tests/runtime/test_contract.py. Nothing else in the project starts or stops
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -28,7 +28,6 @@ class DeploymentSpec:
 
     name: str
     image: Image
-    build_context: tuple[str, ...]
     serve: ServeSpec
     model_id: str
     weights_dir: Path
@@ -50,7 +49,6 @@ class Deployment:
     log_path: Path
     stop_s: float
     runtime: RuntimeKind
-    extra: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -93,3 +91,6 @@ class Runtime(Protocol):
 
     def reap(self, *, dry_run: bool = False) -> tuple[str, ...]:
         """Remove what a run left whose orchestrator is provably dead; the names of what it was."""
+
+    def close(self) -> None:
+        """Give back connections; deployments are not touched."""

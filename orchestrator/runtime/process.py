@@ -155,6 +155,9 @@ class ProcessRuntime:
             _kill_all(name, lambda labels=labels: _members(labels))  # type: ignore[misc]
         return tuple(sorted(dead))
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def _start(self, spec: DeploymentSpec, placement: Placement) -> _Engine:
         labels = owner.labels(spec.name)
         scratch = Path(tempfile.mkdtemp(prefix="levelbench-"))

@@ -91,6 +91,9 @@ class FakeRuntime:
         self._call("reap")
         return ()
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def _call(self, verb: str) -> None:
         self.calls.append(verb)
         if verb in self._fail:

@@ -86,7 +86,6 @@ def deployment_spec(folder: Path, image: Image, the_serve: ServeSpec | None = No
     return DeploymentSpec(
         name=name,
         image=image,
-        build_context=(),
         serve=the_serve or serve(),
         model_id="stub",
         weights_dir=weights_dir,
