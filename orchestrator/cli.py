@@ -89,7 +89,13 @@ DockerHost = Annotated[
 ]
 Port = Annotated[
     int,
-    typer.Option("--port", envvar="LEVELBENCH_PORT", min=0, max=65535, help="Engine's port; 0: a free one."),
+    typer.Option(
+        "--port",
+        envvar="LEVELBENCH_PORT",
+        min=0,
+        max=65535,
+        help="Port of an engine in a process; 0: a free one.",
+    ),
 ]
 
 

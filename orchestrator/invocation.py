@@ -14,6 +14,7 @@ from backends.contract import Accelerator, Backend
 from orchestrator import bench, planning
 from orchestrator.catalog import loader
 from orchestrator.console import Console
+from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Host
 from orchestrator.errors import BenchError, HostError
@@ -132,7 +133,7 @@ def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder
 
 def findings(place: Place) -> tuple[Finding, ...]:
     """Everything that `doctor` looks at."""
-    return preflight.doctor(_site(place), ports=(place.port,) if place.port else ())
+    return preflight.doctor(_site(place), ports=(place.port,))
 
 
 def _check_host(place: Place, prepared: Prepared, console: Console) -> None:
@@ -144,7 +145,7 @@ def _check_host(place: Place, prepared: Prepared, console: Console) -> None:
         cache_bytes=prepared.plan.disk_bytes,
         runs_bytes=RUN_BYTES,
         memory_bytes=max(g.memory_bytes for g in prepared.plan.groups),
-        ports=(place.port,) if place.port else (),
+        ports=(place.port,) if group.group.runtime is RuntimeKind.PROCESS else (),
         gated=any(g.model.hub is not None and g.model.hub.gated for g in prepared.plan.groups),
     )
     found = preflight.check_plan(_site(place), needs)

@@ -68,6 +68,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [] == [target for target in targets if not (page.parent / target).exists()]
 
 
+def test_no_merge_is_left_half_done() -> None:
+    """No file holds the marks of a conflict."""
+    done = subprocess.run(
+        ["git", "grep", "-lE", "^(<{7}|>{7}) "], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert "" == done.stdout
+
+
 def test_every_decision_is_numbered_once() -> None:
     """A decision keeps its number."""
     numbers = [p.name[:4] for p in sorted((ROOT / "docs" / "decisions").glob("0*.md"))]
