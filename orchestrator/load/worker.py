@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
@@ -33,14 +34,16 @@ def main(pipe: Pipe) -> None:
     while True:
         try:
             order = pipe.recv()
-        except EOFError:
-            return
+        except (EOFError, OSError):
+            return  # the orchestrator has ended, or was killed with words of ours unread
         if order is None:
             continue  # a stop that came after the end
         spec, spool_path = order
         gc.collect()
         gc.freeze()
-        pipe.send(uvloop.run(_load(spec, spool_path, pipe, realtime=realtime)))
+        done = uvloop.run(_load(spec, spool_path, pipe, realtime=realtime))
+        with suppress(OSError):
+            pipe.send(done)
 
 
 async def _load(spec: LoadSpec, spool_path: Path, pipe: Pipe, *, realtime: bool) -> Done:
@@ -72,8 +75,8 @@ async def _load(spec: LoadSpec, spool_path: Path, pipe: Pipe, *, realtime: bool)
 def _on_message(loop: asyncio.AbstractEventLoop, pipe: Pipe, users: Users) -> None:
     try:
         pipe.recv()
-    except EOFError:
-        loop.remove_reader(pipe.fileno())  # the parent is gone: end as if stopped
+    except (EOFError, OSError):
+        loop.remove_reader(pipe.fileno())  # the orchestrator is gone: end as if stopped
     users.stop()
 
 

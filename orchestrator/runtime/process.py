@@ -12,6 +12,7 @@ import platform
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,8 +29,7 @@ from orchestrator.domain.provenance import Image
 from orchestrator.domain.telemetry import Usage
 from orchestrator.errors import CellError, HostError
 from orchestrator.render import FOLDER
-from orchestrator.runtime import owner
-from orchestrator.runtime.command import die_with_parent
+from orchestrator.runtime import launcher, owner
 from orchestrator.runtime.interface import Deployment, DeploymentSpec, State
 from orchestrator.runtime.placement import Placement
 from orchestrator.runtime.venvs import Progress, ready
@@ -44,7 +44,8 @@ POLL_S = 0.05
 class _Engine:
     """What was started for one deployment. `labels` are in the environment of all its processes.
 
-    Its main process is reaped by `down` only: until then no other process can get its number.
+    `process` is the launcher, which ends as the engine does. It is reaped by `down` only: until then no
+    other process can get its number.
     """
 
     process: subprocess.Popen[bytes]
@@ -125,6 +126,8 @@ class ProcessRuntime:
         engine = self._engines.get(deployment.name)
         cpu_s, memory_bytes, count = 0.0, 0, 0
         for process in () if engine is None else engine.members():
+            if engine is not None and process.pid == engine.process.pid:
+                continue  # the launcher is ours
             with suppress(psutil.Error):
                 with process.oneshot():
                     times, memory = process.cpu_times(), process.memory_full_info()
@@ -207,14 +210,13 @@ def _popen(
 ) -> subprocess.Popen[bytes]:
     with log_path.open("wb") as log:
         return subprocess.Popen(
-            argv,
+            (sys.executable, "-I", launcher.__file__, str(os.getpid()), *argv),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=env,
             cwd=folder,
             start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl, no lock is taken
         )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from backends.contract import Dialect
@@ -317,3 +320,28 @@ def test_ctrl_c_does_not_reach_the_client(client: LoadClient) -> None:
         os.kill(pid, signal.SIGTERM)
 
         assert len(drive(client, engine, requests=1).exchanges) == 1
+
+
+def test_the_client_ends_with_a_killed_orchestrator() -> None:
+    """Its load must not go on against an engine that nobody watches any more."""
+    program = (
+        "import os, signal, sys\n"
+        "from dataclasses import replace\n"
+        "from tests.fakes.engine import FakeEngine, steady\n"
+        "from tests.load.test_client import CHAT, SPEC, LoadClient\n"
+        "if __name__ == '__main__':\n"
+        "    with LoadClient() as client, FakeEngine(steady()) as engine:\n"
+        "        print(client.pid, flush=True)\n"
+        "        live = lambda state: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        spec = replace(SPEC, port=engine.port, length_s=60.0)\n"
+        "        client.run(spec, CHAT, on_live=live, watch=lambda: None)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as orchestrator:
+        assert orchestrator.stdout is not None
+        pid = int(orchestrator.stdout.readline())
+        assert -signal.SIGKILL == orchestrator.wait(30)
+        until_s = time.monotonic() + 10
+        while psutil.pid_exists(pid) and time.monotonic() < until_s:
+            time.sleep(0.05)
+
+        assert not psutil.pid_exists(pid)

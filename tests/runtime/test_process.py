@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.errors import CellError, HostError
-from orchestrator.runtime import owner, process
+from orchestrator.errors import HostError
+from orchestrator.runtime import launcher, owner, process
 from orchestrator.runtime.interface import Deployment
 from orchestrator.runtime.process import ProcessRuntime, free_port
 from tests.runtime import made
@@ -169,15 +169,27 @@ def test_the_engine_dies_with_the_orchestrator(tmp_path: Path, venv: Path) -> No
         made.wait_for(lambda: not runs(engine))
 
 
+def test_every_descendant_dies_with_the_orchestrator(tmp_path: Path, venv: Path) -> None:
+    """Also one in a session of its own, and one without any mark: the launcher has adopted them all."""
+    with another_orchestrator(tmp_path, venv, "parent") as (pid, name, _, folder):
+        descendants = children(folder)
+        assert all(runs(child) for child in descendants)
+        os.kill(pid, signal.SIGKILL)
+        made.wait_for(lambda: not any(runs(child) for child in descendants))
+
+    assert name not in ProcessRuntime(tmp_path, {}).reap()
+
+
 def test_what_a_dead_orchestrator_left_is_reaped(tmp_path: Path, venv: Path) -> None:
-    """The kernel ends the engine with the orchestrator, but not the engine's children: reap does."""
+    """Should the launcher have been killed too, the engine ends and its children live on: reap ends them."""
     runtime = ProcessRuntime(tmp_path, {})
-    with another_orchestrator(tmp_path, venv, "parent") as (pid, name, engine, folder):
+    with another_orchestrator(tmp_path, venv, "parent") as (pid, name, parent, folder):
         elsewhere = children(folder)[0]
         assert name not in runtime.reap()
-        assert runs(engine)
+        assert runs(parent)
+        os.kill(parent, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
-    made.wait_for(lambda: not runs(engine))
+    made.wait_for(lambda: not runs(parent))
     assert runs(elsewhere)
 
     assert name in runtime.reap(dry_run=True)
@@ -185,6 +197,22 @@ def test_what_a_dead_orchestrator_left_is_reaped(tmp_path: Path, venv: Path) -> 
     assert name in runtime.reap()
     assert not runs(elsewhere)
     assert name not in runtime.reap()
+
+
+def test_a_launcher_whose_orchestrator_is_gone_already_starts_nothing(tmp_path: Path) -> None:
+    """The orchestrator may die before the launcher can ask to be told."""
+    argv = [sys.executable, "-I", launcher.__file__, "1", "touch", str(tmp_path / "started")]
+
+    assert launcher.CANNOT_START == subprocess.run(argv, check=False).returncode
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize(("code", "expected"), [("raise SystemExit(3)", 3), ("import os; os.abort()", 134)])
+def test_the_launcher_passes_the_end_on(code: str, expected: int) -> None:
+    """An exit code as it is, a signal as 128+n."""
+    argv = [sys.executable, "-I", launcher.__file__, str(os.getpid()), sys.executable, "-c", code]
+
+    assert expected == subprocess.run(argv, check=False, capture_output=True).returncode
 
 
 def test_a_marker_that_is_none_is_nobodys() -> None:
@@ -214,9 +242,12 @@ def test_a_port_that_was_asked_for_is_given() -> None:
 
 
 def test_an_engine_that_is_not_installed(process_bench: Bench) -> None:
-    """The cell fails, with the program's name, and its folder is not left behind."""
-    with pytest.raises(CellError, match="no-such-engine could not be started"):
-        process_bench.up(made.serve(argv=("no-such-engine",)))
+    """As in a container with an init: exit code 127, and the program's name in the log."""
+    deployment = process_bench.up(made.serve(argv=("no-such-engine",)))
+    made.wait_for(lambda: not process_bench.runtime.state(deployment).running)
+
+    assert 127 == process_bench.runtime.state(deployment).exit_code
+    assert "cannot start no-such-engine: No such file or directory\n" == deployment.log_path.read_text()
 
 
 def test_down_proves_the_port_closed(process_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
