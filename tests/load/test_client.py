@@ -325,14 +325,16 @@ def test_ctrl_c_does_not_reach_the_client(client: LoadClient) -> None:
 def test_the_client_ends_with_a_killed_orchestrator() -> None:
     """Its load must not go on against an engine that nobody watches any more."""
     program = (
-        "import os, signal, sys\n"
+        "import os, signal, time\n"
         "from dataclasses import replace\n"
         "from tests.fakes.engine import FakeEngine, steady\n"
         "from tests.load.test_client import CHAT, SPEC, LoadClient\n"
         "if __name__ == '__main__':\n"
         "    with LoadClient() as client, FakeEngine(steady()) as engine:\n"
         "        print(client.pid, flush=True)\n"
-        "        live = lambda state: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        def live(state):\n"
+        "            time.sleep(1.5)  # words of the client's are unread then: its pipe is reset, not ended\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
         "        spec = replace(SPEC, port=engine.port, length_s=60.0)\n"
         "        client.run(spec, CHAT, on_live=live, watch=lambda: None)\n"
     )
