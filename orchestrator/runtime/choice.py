@@ -35,16 +35,24 @@ def choose(
         return in_process, ()
     if choice is RuntimeChoice.DOCKER or any(not build.packages for build in builds):
         return in_docker, ()
-    reason = _no_docker(in_docker, [build.based_on(base) for build in builds], pull=pull)
+    bases = list(dict.fromkeys(build.based_on(base) for build in builds))
+    reason = _no_docker(in_docker, bases, pull=pull)
     if reason is None:
-        return in_docker, ()
+        return in_docker, () if pull else _not_here(in_docker, bases)
     in_docker.close()
     return in_process, (f"{reason}; so engines run as processes of this host (RUNTIME=process)",)
 
 
 def _no_docker(runtime: DockerRuntime, bases: Sequence[str], *, pull: bool) -> str | None:
     try:
-        reasons = (images.base_missing(runtime.client, base, pull=pull) for base in dict.fromkeys(bases))
+        reasons = (images.base_missing(runtime.client, base, pull=pull) for base in bases)
         return next((reason for reason in reasons if reason is not None), None)
     except HostError as error:
         return str(error)
+
+
+def _not_here(runtime: DockerRuntime, bases: Sequence[str]) -> tuple[str, ...]:
+    """What a plan cannot know without pulling."""
+    absent = (base for base in bases if images.find(runtime.client, base) is None)
+    instead = "where it cannot, engines run as processes of this host"
+    return tuple(f"{base} is not here yet: bench pulls it; {instead}" for base in absent)

@@ -20,7 +20,11 @@ IMAGE_ONLY = made.build()
 
 
 def chosen(
-    choice: RuntimeChoice, *builds: Build, daemon: Daemon | None = None, base: str | None = None
+    choice: RuntimeChoice,
+    *builds: Build,
+    daemon: Daemon | None = None,
+    base: str | None = None,
+    pull: bool = True,
 ) -> tuple[RuntimeKind, tuple[str, ...]]:
     runtime, notes = choose(
         choice,
@@ -29,7 +33,7 @@ def chosen(
         base=base,
         cache_dir=Path("/cache"),
         environment={},
-        pull=True,
+        pull=pull,
     )
     return runtime.kind, notes
 
@@ -142,3 +146,12 @@ def test_a_setting_replaces_a_plain_base_only() -> None:
     """An engine's own image is never replaced by a bare Debian."""
     assert ("mine", PACKAGED.base) == (PACKAGED.based_on("mine"), PACKAGED.based_on(None))
     assert IMAGE_ONLY.base == IMAGE_ONLY.based_on("mine")
+
+
+def test_a_plan_says_what_it_would_pull(bases: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It pulls nothing, so it cannot know whether docker will serve."""
+    monkeypatch.setattr(images, "find", lambda _, name: None)
+    kind, (note,) = chosen(RuntimeChoice.AUTO, PACKAGED, PACKAGED, pull=False)
+
+    assert RuntimeKind.DOCKER is kind
+    assert f"{PACKAGED.base} is not here yet" in note
