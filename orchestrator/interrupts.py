@@ -1,15 +1,15 @@
-"""Ctrl-C and SIGTERM: the first one ends the run through an exception, none may skip a teardown."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first signal ends the run by an exception, none skips a teardown."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from orchestrator.errors import Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
@@ -27,7 +27,7 @@ class Interrupts:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS if _is_wanted(number)}
         try:
             yield
         finally:
@@ -47,10 +47,10 @@ class Interrupts:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if self._raised:
-            self._say(f"{name}: teardown is under way and will not be skipped; it takes a few seconds")
+            self._tell(f"{name}: teardown is under way and will not be skipped; it takes a few seconds")
         elif self._depth:
-            self._say(f"{name}: stopping as soon as the engine's state is known")
             self._pending = name
+            self._tell(f"{name}: stopping as soon as the engine's state is known")
         else:
             self._raise(name)
 
@@ -59,5 +59,16 @@ class Interrupts:
         if self._raised:
             return
         self._raised = True
-        self._say(f"{name}: stopping; the engine is taken down first")
+        self._tell(f"{name}: stopping; the engine is taken down first")
         raise Interrupted(f"interrupted by {name}", hint="what had finished stands in the run folder")
+
+    def _tell(self, text: str) -> None:
+        """Told if it can be: a handler runs in the middle of anything, also of a write to the same stream, which
+        then refuses to be entered again, and the terminal may be what has gone."""
+        with suppress(OSError, RuntimeError):
+            self._say(text)
+
+
+def _is_wanted(number: signal.Signals) -> bool:
+    """Whoever started us with `nohup` wants a closed terminal to be passed over."""
+    return number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN

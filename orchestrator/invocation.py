@@ -20,7 +20,7 @@ from orchestrator.domain.provenance import Host
 from orchestrator.errors import BenchError, HostError
 from orchestrator.host import facts, preflight
 from orchestrator.host.findings import Finding, Level, require
-from orchestrator.host.locks import host_lock
+from orchestrator.host.locks import beside, host_lock
 from orchestrator.interrupts import Interrupts
 from orchestrator.planning import AcceleratorChoice, Request
 from orchestrator.runtime.checkout import checkout
@@ -34,6 +34,8 @@ from orchestrator.store.runs import RunFolder, run_id
 ROOT = Path(__file__).resolve().parent.parent
 RUN_BYTES = 200 * 2**20
 DOLLY = "databricks-dolly-15k.jsonl"
+# What we put into the cache folder
+CACHED = ("models", "venvs", "wheels", "prompts", "images.lock", "levelbench-build-*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder
         for note in plan.notes:
             console.say(note, "yellow")
         _check_host(place, prepared, console)
-        stack.enter_context(host_lock(place.cache_dir.with_suffix(".lock"), "levelbench bench"))
+        stack.enter_context(host_lock(beside(place.cache_dir), "levelbench bench"))
         for removed in prepared.runtime.reap():
             console.say(f"removed {removed}, left by a run that is dead", "yellow")
         folder = _new_run(place, plan)
@@ -183,9 +185,21 @@ def clean(place: Place, *, dry_run: bool) -> Iterator[str]:
     if not place.cache_dir.exists():
         return
     if not dry_run:
-        with host_lock(place.cache_dir.with_suffix(".lock"), "levelbench clean"):
-            rmtree(place.cache_dir)
+        with host_lock(beside(place.cache_dir), "levelbench clean"):
+            _empty(place.cache_dir)
     yield f"{done} {place.cache_dir}"
+
+
+def _empty(cache_dir: Path) -> None:
+    """Remove what we made, and the folder if nothing else is in it: it may be one that a person named."""
+    try:
+        for name in CACHED:
+            for path in cache_dir.glob(name):
+                rmtree(path) if path.is_dir() else path.unlink()
+        if not any(cache_dir.iterdir()):
+            cache_dir.rmdir()
+    except OSError as error:
+        raise HostError(f"{cache_dir} could not be emptied: {error}", hint="remove it by hand") from error
 
 
 def _sweep(sweep: Callable[..., tuple[str, ...]], done: str, *, dry_run: bool) -> list[str]:

@@ -18,7 +18,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 from backends.contract import FailureCause, FailureSignature, Readback, ReadySpec
 from orchestrator.domain.failure import classify
 from orchestrator.errors import CellError
-from orchestrator.runtime.interface import Deployment, Runtime
+from orchestrator.runtime.interface import Deployment, Runtime, State
 
 POLL_MIN_S = 0.1
 POLL_MAX_S = 1.0
@@ -73,9 +73,7 @@ def wait_until_ready(
             retrying(climb)
         except NotYet as rung:
             log_tail = tail(deployment.log_path)
-            cause, hint = classify(
-                exit_code=None, oom_killed=False, log=log_tail, signatures=ladder.signatures
-            )
+            cause, hint = _cause(State(running=True), deployment, ladder.signatures)
             message = f"not ready after {ladder.spec.deadline_s:g} s: {rung}"
             raise CellError(message, hint=hint, cause=cause, log_tail=log_tail) from rung
 
@@ -85,22 +83,15 @@ def require_alive(runtime: Runtime, deployment: Deployment, signatures: Sequence
     state = runtime.state(deployment)
     if state.running:
         return
+    cause, hint = _cause(state, deployment, signatures)
     log_tail = tail(deployment.log_path)
-    cause, hint = classify(
-        exit_code=state.exit_code, oom_killed=state.oom_killed, log=log_tail, signatures=signatures
-    )
     code = "without an exit code" if state.exit_code is None else f"with exit code {state.exit_code}"
     raise CellError(f"the engine died {code} ({cause.value})", hint=hint, cause=cause, log_tail=log_tail)
 
 
 def tail(log_path: Path) -> str:
-    """The last lines of an engine's log; empty where there is none yet."""
-    if not log_path.exists():
-        return ""
-    with log_path.open("rb") as file:
-        file.seek(max(0, log_path.stat().st_size - TAIL_BYTES))
-        text = file.read().decode(errors="replace")
-    return "\n".join(text.splitlines()[-TAIL_LINES:])
+    """The last lines of an engine's log, for a person to read."""
+    return "\n".join(_recent(log_path).splitlines()[-TAIL_LINES:])
 
 
 def effective(log_path: Path, readbacks: Sequence[Readback]) -> dict[str, str]:
@@ -120,14 +111,11 @@ def _climb(http: httpx.Client, runtime: Runtime, deployment: Deployment, ladder:
 
 def _require_hope(deployment: Deployment, ladder: Ladder) -> None:
     """An engine may live on after it has said that it will never serve."""
-    log_tail = tail(deployment.log_path)
-    for pattern in ladder.spec.fatal:
-        if re.search(pattern, log_tail):
-            cause, hint = classify(
-                exit_code=None, oom_killed=False, log=log_tail, signatures=ladder.signatures
-            )
-            message = f"the engine's log says that it will not serve ({cause.value})"
-            raise CellError(message, hint=hint, cause=cause, log_tail=log_tail)
+    recent = _recent(deployment.log_path)
+    if any(re.search(pattern, recent) for pattern in ladder.spec.fatal):
+        cause, hint = _cause(State(running=True), deployment, ladder.signatures)
+        message = f"the engine's log says that it will not serve ({cause.value})"
+        raise CellError(message, hint=hint, cause=cause, log_tail=tail(deployment.log_path))
 
 
 def _require_port(deployment: Deployment) -> None:
@@ -161,3 +149,23 @@ def _require_model(http: httpx.Client, ladder: Ladder) -> None:
             cause=FailureCause.MODEL_FILES,
             log_tail="",
         )
+
+
+def _cause(
+    state: State, deployment: Deployment, signatures: Sequence[FailureSignature]
+) -> tuple[FailureCause, str]:
+    return classify(
+        exit_code=state.exit_code,
+        oom_killed=state.oom_killed,
+        log=_recent(deployment.log_path),
+        signatures=signatures,
+    )
+
+
+def _recent(log_path: Path) -> str:
+    """What the log said last, with the cause that may stand above a long traceback; empty where there is none."""
+    if not log_path.exists():
+        return ""
+    with log_path.open("rb") as file:
+        file.seek(max(0, log_path.stat().st_size - TAIL_BYTES))
+        return file.read().decode(errors="replace")

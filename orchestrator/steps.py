@@ -25,13 +25,13 @@ from safetensors import SafetensorError
 from backends.contract import FailureCause
 from orchestrator.domain.model import HubOrigin, Model
 from orchestrator.errors import CellError, HostError
-from orchestrator.host.locks import file_lock
+from orchestrator.host.locks import beside, file_lock
+from orchestrator.store import files
 from quantize import synthetic
 
 MANIFEST = "artifact.json"
 WEIGHTS = "weights"
 HUB_FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model"]
-CHUNK_BYTES = 2**22
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Progress = Callable[[str], None]
@@ -51,7 +51,7 @@ def weights(model: Model, cache_dir: Path, *, token: str | None, progress: Progr
     """The model's weights, from the cache where they are whole, else made or fetched."""
     home = cache_dir / "models" / f"{model.id}-{key(model)}"
     home.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(home.with_suffix(".lock"), f"makes {home.name}", progress=progress):
+    with file_lock(beside(home), f"makes {home.name}", progress=progress):
         found = _cached(home)
         if found is not None:
             return found
@@ -135,14 +135,14 @@ def _fetch(hub: HubOrigin, folder: Path, token: str | None) -> str:
 
 
 def _write_manifest(draft: Path, revision: str, progress: Progress) -> None:
-    files = {}
+    found = {}
     for path in sorted((draft / WEIGHTS).rglob("*")):
         if path.is_file():
             path.chmod(0o644)  # engines read as another user
-            files[path.relative_to(draft / WEIGHTS).as_posix()] = [path.stat().st_size, _sha256(path)]
+            found[path.relative_to(draft / WEIGHTS).as_posix()] = [path.stat().st_size, files.sha256(path)]
     (draft / WEIGHTS).chmod(0o755)
-    progress(f"hashed {len(files)} files")
-    text = json.dumps({"revision": revision, "files": files}, indent=1, sort_keys=True)
+    progress(f"hashed {len(found)} files")
+    text = json.dumps({"revision": revision, "files": found}, indent=1, sort_keys=True)
     (draft / MANIFEST).write_text(text, encoding="utf-8")
 
 
@@ -158,11 +158,3 @@ def _cached(home: Path) -> Artifact | None:
         return None
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
     return Artifact(home / WEIGHTS, digest, stated["revision"], cached=True)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(CHUNK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -62,6 +62,39 @@ def test_deferred_blocks_nest(said: list[str]) -> None:
     assert ["after the inner block"] == steps
 
 
+def test_a_closed_terminal_ends_the_run_too(said: list[str]) -> None:
+    """A lost connection to the machine leaves no engine behind."""
+    with Interrupts(said.append).installed(), pytest.raises(Interrupted, match="SIGHUP"):
+        signal.raise_signal(signal.SIGHUP)
+
+
+def test_under_nohup_a_closed_terminal_means_nothing(said: list[str]) -> None:
+    """Whoever starts a run so wants it to go on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts(said.append).installed():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert [] == said
+
+
+def test_words_that_cannot_be_said_spoil_no_teardown() -> None:
+    """A handler may come in the middle of a write, which then refuses to be entered again."""
+
+    def refuse(_: str) -> None:
+        raise RuntimeError("reentrant call")
+
+    interrupts = Interrupts(refuse)
+    torn_down = False
+    with interrupts.installed(), pytest.raises(Interrupted, match="SIGTERM"), interrupts.deferred():
+        signal.raise_signal(signal.SIGTERM)
+        torn_down = True
+
+    assert torn_down
+
+
 def test_the_handlers_before_come_back(said: list[str]) -> None:
     """Outside a run, signals mean what they meant."""
     before = signal.getsignal(signal.SIGINT)

@@ -78,6 +78,18 @@ def test_dead_engine_is_told_at_the_next_poll(tmp_path: Path) -> None:
     assert "out of memory" in caught.value.log_tail
 
 
+def test_cause_above_a_long_traceback_is_found(tmp_path: Path) -> None:
+    """More of the log is searched than is shown."""
+    log = tmp_path / "log"
+    log.write_text("engine core failed: out of memory\n" + "  File somewhere, line 1\n" * 60)
+    with pytest.raises(CellError, match="memory-weights") as caught:
+        climb(9, log, runtime=FakeRuntime(states=[State(running=False, exit_code=1)]))
+
+    assert "out of memory" not in caught.value.log_tail
+    with pytest.raises(CellError, match="will not serve"):
+        climb(9, log, deadline_s=60)
+
+
 def test_hopeless_log_line_ends_the_wait(tmp_path: Path) -> None:
     """An engine that lives on after its core has failed is not waited for."""
     log = tmp_path / "log"

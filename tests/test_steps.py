@@ -147,8 +147,7 @@ KILLED = """
     from pathlib import Path
     from orchestrator import steps
     from orchestrator.catalog import loader
-    hashes = steps._sha256
-    steps._sha256 = lambda path: os.kill(os.getpid(), signal.SIGKILL) or hashes(path)
+    steps.files.sha256 = lambda path: os.kill(os.getpid(), signal.SIGKILL)
     steps.weights(loader.model("tiny"), Path(sys.argv[1]), token=None, progress=print)
 """
 MADE = """

@@ -266,9 +266,8 @@ def _unanswered_s(table: _Table, whole: _Interval) -> Floats:
 
     Their times to first token are unknown but not short: leaving them out flatters the mean.
     """
-    gone = table.failed & (table.end < whole.end)
-    rows = (table.send < whole.end) & (table.first >= whole.end) & ~gone
-    return (np.minimum(table.end[rows], whole.end) - table.send[rows]) / 1e9
+    rows = (table.send < whole.end) & (table.first >= whole.end) & (table.end >= whole.end)
+    return (whole.end - table.send[rows]) / 1e9
 
 
 def _busy_s(begin: Ints, end: Ints, interval: _Interval) -> float:

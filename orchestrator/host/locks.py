@@ -83,6 +83,11 @@ def file_lock(
             yield
 
 
+def beside(folder: Path) -> Path:
+    """The lock of a folder, which itself may come and go."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
 def holder(path: Path) -> str:
     """Who holds a lock, as far as its file tells."""
     try:

@@ -14,6 +14,9 @@ import httptools
 from orchestrator.domain.exchange import Outcome
 from orchestrator.load.spec import Reply
 
+# A close that crossed our request comes within the server's own delay; a later one is its answer to it.
+CROSSED_S = 1.0
+
 
 class Unsent(Exception):  # noqa: N818 - not an error of the engine: a kept connection had been closed
     """The server closed a kept-alive connection before it read our request."""
@@ -75,12 +78,18 @@ class Connection(asyncio.Protocol):
         now_ns = perf_counter_ns()
         if self._reply.headers_ns and not self._framed:
             self._end(Outcome.OK, "", now_ns)  # a body without length ends with the connection
-        elif self._exchanges > 1 and not self._reply.headers_ns:
+        elif self._has_crossed(now_ns):
             ended, self._reply = self._ended, None
             if ended is not None and not ended.done():
                 ended.set_exception(Unsent())
         else:
             self._end(Outcome.DISCONNECT, str(exc or "connection closed within the reply"), now_ns)
+
+    def _has_crossed(self, now_ns: int) -> bool:
+        """Whether the server closed a kept connection without having seen our request."""
+        if self._reply is None or self._exchanges == 1 or self._reply.headers_ns:
+            return False
+        return now_ns - self._reply.send_ns < CROSSED_S * 1e9
 
     # httptools' callbacks
 

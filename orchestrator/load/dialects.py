@@ -101,14 +101,9 @@ def _read(reading: _Reading, dialect: Dialect, reply: Reply) -> None:
             reading.done = True
             continue
         try:
-            event = json.loads(data)
-        except ValueError:
+            _take(reading, t_ns, json.loads(data), content)
+        except (ValueError, AttributeError, TypeError):  # no JSON, or not of this shape
             reading.malformed = data[:DETAIL_CHARS].decode(errors="replace")
-            continue
-        if not isinstance(event, dict):
-            reading.malformed = data[:DETAIL_CHARS].decode(errors="replace")
-            continue
-        _take(reading, t_ns, event, content)
 
 
 def _take(reading: _Reading, t_ns: int, event: dict[str, Any], content: Callable[..., _Content]) -> None:
@@ -117,8 +112,8 @@ def _take(reading: _Reading, t_ns: int, event: dict[str, Any], content: Callable
         return
     usage = event.get("usage")
     if isinstance(usage, dict):
-        reading.prompt_tokens = usage.get("prompt_tokens", reading.prompt_tokens)
-        reading.completion_tokens = usage.get("completion_tokens", reading.completion_tokens)
+        reading.prompt_tokens = _count(usage.get("prompt_tokens"), reading.prompt_tokens)
+        reading.completion_tokens = _count(usage.get("completion_tokens"), reading.completion_tokens)
     for choice in event.get("choices") or ():
         found = content(choice)
         finish = choice.get("finish_reason")
@@ -129,6 +124,11 @@ def _take(reading: _Reading, t_ns: int, event: dict[str, Any], content: Callable
                 reading.first_visible_ns = reading.first_visible_ns or t_ns
         if finish:
             reading.finish_reason = str(finish)
+
+
+def _count(stated: Any, before: int | None) -> int | None:
+    """A usage report's number; what was known before where it has none."""
+    return stated if isinstance(stated, int) else before
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def _content_outcome(reading: _Reading) -> tuple[Outcome, str]:
         (reading.error != "", Outcome.ENGINE_ERROR, reading.error),
         # an engine that is stopped may end its streams so, under HTTP 200 (cpu-engine.md, section 5)
         (reading.finish_reason == "abort", Outcome.ABORTED, "the engine aborted the stream"),
-        (reading.malformed != "", Outcome.MALFORMED, f"not a JSON event: {reading.malformed}"),
+        (reading.malformed != "", Outcome.MALFORMED, f"not an event of this dialect: {reading.malformed}"),
         (
             not (reading.finish_reason or reading.done),
             Outcome.DISCONNECT,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from time import perf_counter_ns
 
 from orchestrator.domain.exchange import Outcome
 from orchestrator.load.connection import Connection, Unsent
+from orchestrator.load.dialects import HTTP_OK
 from orchestrator.load.spec import LoadSpec, Reply
 from orchestrator.pace import backoff_s, start_s
 
 WATCH_S = 0.25
 CUT_S = 0.5
 HEARTBEAT_S = 0.05
+# Both shapes of an error event; within generated text the quotes would be escaped.
+_ERROR = re.compile(rb'"error": *[{"]|"object": *"error"')
 
 
 class Users:
@@ -99,7 +103,8 @@ class Users:
     async def _exchange(
         self, user: int, draw: int, connection: Connection | None
     ) -> tuple[Reply, Connection | None]:
-        """One request; on a kept connection that the server has closed, once more on a fresh one."""
+        """One request; on a kept connection that the server has closed, once more on a fresh one. The connection
+        comes back if it can be used again."""
         prompt = draw % len(self._spec.bodies)
         reply = Reply(id=f"{self._spec.tag}-{draw}", user=user, prompt=prompt, send_ns=0)
         request = self._request(reply.id, self._spec.bodies[prompt])
@@ -109,17 +114,25 @@ class Users:
                     reply.connects += 1
                     reply.send_ns = perf_counter_ns()
                     connection = await self._connect()
+                    if self._over.is_set():  # connected while the stretch ended: nothing may be sent any more
+                        _end(reply, Outcome.CUT, "")
+                        break
                 self._in_flight[user] = (connection, reply)
                 await connection.exchange(request, reply)
             except Unsent:
-                connection = None
-                continue
+                if not reply.connects:
+                    connection = None
+                    continue
+                _end(reply, Outcome.DISCONNECT, "connection closed before the request was sent")
             except (OSError, asyncio.TimeoutError) as error:
-                reply.outcome, reply.detail = Outcome.CONNECT, str(error) or "no connection in time"
-                reply.end_ns = perf_counter_ns()
+                _end(reply, Outcome.CONNECT, str(error) or "no connection in time")
             finally:
                 self._in_flight.pop(user, None)
-            return reply, connection if connection is not None and connection.reusable else None
+            break
+        if connection is not None and not connection.reusable:
+            connection.close()  # the server may leave it to us
+            connection = None
+        return reply, connection
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
@@ -165,6 +178,11 @@ class Users:
 
 def _failed(reply: Reply) -> bool:
     """Whether to back off: a transport failure, a bad status, or an error object at the end of a 200."""
-    if reply.outcome.failed or reply.status != 200:  # noqa: PLR2004 - HTTP's OK
+    if reply.outcome.failed or reply.status != HTTP_OK:
         return True
-    return any(b'"error":{' in piece.replace(b" ", b"") for piece in reply.pieces[-2:])
+    return any(_ERROR.search(piece) for piece in reply.pieces[-2:])
+
+
+def _end(reply: Reply, outcome: Outcome, detail: str) -> None:
+    """The end of a request that no connection took on."""
+    reply.outcome, reply.detail, reply.end_ns = outcome, detail, perf_counter_ns()

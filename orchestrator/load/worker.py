@@ -27,8 +27,8 @@ PROGRESS_S = 1.0
 
 def main(pipe: Pipe) -> None:
     """Serve (spec, spool path) orders until the pipe closes. Any other message stops the current one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they reach the whole terminal; the parent decides
     gc.disable()
     realtime = _take_priority()
     while True:

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from orchestrator.errors import CellError, HostError
 from orchestrator.host.locks import file_lock
 from orchestrator.render import FOLDER, render
 from orchestrator.runtime.daemon import said, translated
+from orchestrator.runtime.interface import Progress
 from orchestrator.runtime.owner import OURS
 from orchestrator.runtime.venvs import lock_path
 from orchestrator.runtime.wheels import fetch
 
-Progress = Callable[[str], None]
 SILENCE_S = 1800  # a step that installs gigabytes may say nothing for long
 TAIL_LINES = 30
 

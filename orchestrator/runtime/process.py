@@ -30,9 +30,9 @@ from orchestrator.domain.telemetry import Usage
 from orchestrator.errors import CellError, HostError
 from orchestrator.render import FOLDER
 from orchestrator.runtime import launcher, owner
-from orchestrator.runtime.interface import Deployment, DeploymentSpec, State
+from orchestrator.runtime.interface import Deployment, DeploymentSpec, Progress, State
 from orchestrator.runtime.placement import Placement
-from orchestrator.runtime.venvs import Progress, ready
+from orchestrator.runtime.venvs import ready
 
 MARKER = "LEVELBENCH_DEPLOYMENT"
 LOOPBACK = "127.0.0.1"

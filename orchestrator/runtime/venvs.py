@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from backends.contract import Build, ImageSpec, PackageSet
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError, RequestError
-from orchestrator.host.locks import file_lock
+from orchestrator.host.locks import beside, file_lock
 from orchestrator.render import FOLDER
 from orchestrator.runtime.command import CommandError, run
+from orchestrator.runtime.interface import Progress
 
 LOCKS = FOLDER / "locks"
 MARKER = "levelbench-complete"
@@ -26,8 +27,6 @@ PIP = (
 )
 # -I: a PYTHONPATH of ours would make pip believe that packages are installed already
 PYTHON_PIP = ("-I", "-m", "pip")
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +72,10 @@ def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progr
             hint="RUNTIME=docker, on a host with a Docker daemon",
         )
     home = folder / f"{spec.backend}-{spec.release}-{content_key(spec.build)}"
-    with file_lock(lock_beside(home), f"installs {home.name}", progress=progress):
+    with file_lock(beside(home), f"installs {home.name}", progress=progress):
         if not (home / MARKER).exists():
             _make(spec, home, env, progress)
         return Venv(home, _image(spec, home))
-
-
-def lock_beside(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock")
 
 
 def require_python(build: Build) -> None:

@@ -11,16 +11,15 @@ from pathlib import Path
 
 from backends.contract import Build
 from orchestrator.errors import CellError
-from orchestrator.host.locks import file_lock
+from orchestrator.host.locks import beside, file_lock
 from orchestrator.runtime.command import CommandError, run
+from orchestrator.runtime.interface import Progress
 from orchestrator.runtime.venvs import (
     DEADLINE_S,
     MARKER,
     PIP,
     PYTHON_PIP,
-    Progress,
     index_options,
-    lock_beside,
     lock_path,
 )
 
@@ -34,7 +33,7 @@ def fetch(build: Build, folder: Path, env: Mapping[str, str], progress: Progress
     for package_set in build.packages:
         digest.update(lock_path(package_set).read_bytes())
     home = folder / digest.hexdigest()[:12]
-    with file_lock(lock_beside(home), f"fetches wheels of {build.version}", progress=progress):
+    with file_lock(beside(home), f"fetches wheels of {build.version}", progress=progress):
         if not (home / MARKER).exists():
             shutil.rmtree(home, ignore_errors=True)
             _download(build, home, env, progress)

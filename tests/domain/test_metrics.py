@@ -163,11 +163,12 @@ def test_a_count_without_events_has_no_time_and_no_share() -> None:
 
 
 def test_requests_without_a_token_at_the_end_are_counted_with_their_longest_wait() -> None:
-    """A cut wait and one that ended after measuring are unanswered; a failure before the end is not."""
+    """A cut wait and one that ended after measuring are unanswered; what ended before without a token is not."""
     exchanges = [
         exchange(12, end_s=20, outcome=Outcome.CUT),
         exchange(17, (21,), end_s=22),
         exchange(13, end_s=15, outcome=Outcome.TIMEOUT),
+        exchange(10, end_s=19),
         exchange(19, (19.5,), end_s=20, outcome=Outcome.CUT),
     ]
 

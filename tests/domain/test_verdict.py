@@ -94,6 +94,31 @@ def test_failures_in_the_ramp_make_a_cell_suspect() -> None:
     assert "3 of 12 requests failed in the ramp" in judge(m, users=1).findings[0].text
 
 
+def test_errors_of_the_steady_window_are_not_the_ramps() -> None:
+    """They have a reason of their own."""
+    failed = [exchange(at + 0.2, end_s=at + 0.3, outcome=Outcome.TIMEOUT, user=1) for at in range(10, 20)]
+    m = summarise([*_clean(), *failed], span(), window_s=5)
+
+    assert Reason.ERRORS in reasons(judge(m, users=1))
+    assert Reason.ERRORS_IN_RAMP not in reasons(judge(m, users=1))
+
+
+def test_wait_no_longer_than_one_that_was_seen_is_no_finding() -> None:
+    """The longest TTFT is what counts, not the mean."""
+    ttft_s = Distribution(n=10, mean=0.5, max=3.0)
+
+    assert Verdict(level=Level.VALID) == judge(
+        good(unanswered=1, unanswered_wait_max_s=2.9, ttft_s=ttft_s), users=2
+    )
+
+
+def test_one_late_waking_of_many_is_no_finding() -> None:
+    """The 95th percentile is judged where there is one."""
+    late_s = distribution([0.0] * 199 + [0.5])
+
+    assert Verdict(level=Level.VALID) == judge(good(client_late_s=late_s), users=2)
+
+
 def test_nothing_at_all_is_invalid() -> None:
     """A cell without exchanges says all that is wrong with it."""
     verdict = judge(summarise([], span(), window_s=5), users=1)

@@ -138,6 +138,40 @@ def test_garbage_in_the_stream_is_malformed() -> None:
     assert Outcome.MALFORMED is read(token("a"), b"data: [1]\n\n").outcome
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"choices": "abc"},
+        {"choices": [1]},
+        {"choices": [{"delta": "a"}]},
+        {"choices": 5},
+        {"choices": [None]},
+    ],
+)
+def test_event_of_another_shape_is_malformed(event: dict[str, Any]) -> None:
+    """An engine's nonsense is its failure and never ours."""
+    assert Outcome.MALFORMED is read(token("a"), event).outcome
+
+
+def test_usage_without_a_number_counts_nothing() -> None:
+    """What is no count, or comes without one later, leaves the count as it was."""
+    x = read(token("a", finish_reason="stop"), USAGE, {"choices": [], "usage": {"completion_tokens": "many"}})
+
+    assert (Outcome.OK, 7, 3) == (x.outcome, x.prompt_tokens, x.completion_tokens)
+
+
+def test_refusal_has_no_tokens() -> None:
+    """Whatever the body of a bad status looks like, nothing was generated."""
+    x = read(token("a", finish_reason="stop"), status=503)
+
+    assert (Outcome.HTTP_STATUS, 0) == (x.outcome, len(x.event_ns))
+
+
+def test_seed_zero_is_a_seed() -> None:
+    """It is sent like any other."""
+    assert 0 == json.loads(body(CHAT, "tiny", "hello", None, Sampling(seed=0)))["seed"]
+
+
 def test_no_token_at_all_is_empty() -> None:
     """[DONE] without content is a failure that averages would hide."""
     assert Outcome.EMPTY is read(ROLE).outcome

@@ -59,6 +59,21 @@ def test_line_separators_of_unicode_do_not_cut() -> None:
     assert [text] == data_of(b"data: " + text + b"\n\n")
 
 
+def test_event_whose_blank_line_is_cut_arrives_with_the_rest_of_it() -> None:
+    """Before that the event might still have grown."""
+    assert list(events([1, 2], [b"data: a\n", b"\n"])) == [(2, b"a")]
+
+
+def test_one_space_after_the_colon_is_not_data() -> None:
+    """All others are."""
+    assert [b" a "] == data_of(b"data:  a \n\n")
+
+
+def test_lines_may_end_differently() -> None:
+    """Each of CRLF, LF and CR ends a line, and CRLF ends one alone."""
+    assert [b"a", b"b\nc"] == data_of(b"data: a\n\r\ndata: b\r\ndata: c\r\r\n")
+
+
 def test_event_without_blank_line_at_the_end_counts() -> None:
     """A server that closes after its last line has still said it."""
     assert list(events([1, 2], [b"data: a\n\n", b"data: b"])) == [(1, b"a"), (2, b"b")]

@@ -9,6 +9,7 @@ import pytest
 
 from backends.contract import PackageSet, SiteFile
 from orchestrator.errors import CellError, HostError, RequestError
+from orchestrator.host.locks import beside
 from orchestrator.runtime import venvs
 from orchestrator.runtime.command import CommandError
 from tests.runtime import made
@@ -178,4 +179,4 @@ def test_this_python_is_taken() -> None:
 
 def test_the_lock_stands_beside_its_folder() -> None:
     """A release's name may hold dots."""
-    assert Path("/c/engine-1.2-abc.lock") == venvs.lock_beside(Path("/c/engine-1.2-abc"))
+    assert Path("/c/engine-1.2-abc.lock") == beside(Path("/c/engine-1.2-abc"))

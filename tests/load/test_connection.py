@@ -1,0 +1,176 @@
+"""One connection and the users on it, in this process: what is retried, what is not, what is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.domain.exchange import Outcome
+from orchestrator.load import connection, users
+from orchestrator.load.connection import Connection
+from orchestrator.load.spec import LoadSpec, Reply
+from orchestrator.load.users import Users
+from tests.fakes.engine import Answer, Exchange, FakeEngine, steady
+
+SPEC = LoadSpec(
+    tag="t", host="127.0.0.1", port=0, path="/v1/chat/completions", users=1, ramp_s=0.0, bodies=(b"{}",)
+)
+
+
+def sent(engine: FakeEngine, **changes: object) -> list[Reply]:
+    """The replies of a stretch, in the order in which they ended."""
+    replies: list[Reply] = []
+    asyncio.run(Users(replace(SPEC, port=engine.port, **changes), replies.append).run())  # type: ignore[arg-type]
+    return replies
+
+
+def outcomes(answer: Answer, **changes: object) -> tuple[list[Outcome], int]:
+    """How the replies ended, and how many connections the server saw."""
+    with FakeEngine(answer) as engine:
+        replies = sent(engine, **changes)
+        return [reply.outcome for reply in replies], engine.connections
+
+
+async def hang_up(x: Exchange) -> None:
+    """Close without a word."""
+    x.close = True
+
+
+def second(then: Answer) -> Answer:
+    """A good answer, then another."""
+    answers = iter((steady(tokens=1), then))
+
+    async def answer(x: Exchange) -> None:
+        await next(answers)(x)
+
+    return answer
+
+
+def test_framed_reply_that_is_cut_short_is_a_disconnect() -> None:
+    """Even after its finish reason: the server had announced more."""
+
+    async def answer(x: Exchange) -> None:
+        await x.head()
+        await x.token("a", finish="stop")
+        x.close = True
+
+    assert ([Outcome.DISCONNECT], 1) == outcomes(answer, requests=1)
+
+
+def test_fresh_connection_closed_without_an_answer_is_a_failure() -> None:
+    """Only a kept connection can have been closed before the request."""
+    assert ([Outcome.DISCONNECT], 1) == outcomes(hang_up, requests=1)
+
+
+def test_reply_that_breaks_off_on_a_kept_connection_is_not_asked_for_again() -> None:
+    """Once headers have come, the request was served."""
+
+    async def broken(x: Exchange) -> None:
+        await x.head()
+        x.close = True
+
+    assert ([Outcome.OK, Outcome.DISCONNECT], 1) == outcomes(second(broken), requests=2)
+
+
+def test_close_long_after_the_request_is_the_servers_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that dies over a request is no kept connection that had run out."""
+    monkeypatch.setattr(connection, "CROSSED_S", 0.02)
+
+    async def late(x: Exchange) -> None:
+        await asyncio.sleep(0.1)
+        x.close = True
+
+    assert ([Outcome.OK, Outcome.DISCONNECT], 1) == outcomes(second(late), requests=2)
+
+
+def test_server_that_closes_every_connection_at_once_ends_no_stretch_in_a_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fresh connection is tried once."""
+
+    async def closed(_: Users) -> Connection:
+        return Connection()
+
+    monkeypatch.setattr(Users, "_connect", closed)
+    with FakeEngine(steady()) as engine:
+        (reply,) = sent(engine, requests=1)
+
+    assert (Outcome.DISCONNECT, 1) == (reply.outcome, reply.connects)
+    assert reply.end_ns > reply.send_ns
+
+
+def test_connection_that_is_not_to_be_kept_is_closed_by_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may announce `close` and leave the closing to the client."""
+    closed: list[Connection] = []
+    close = Connection.close
+
+    def noted(self: Connection) -> None:
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr(Connection, "close", noted)
+
+    async def last(x: Exchange) -> None:
+        await x.head(extra="Content-Length: 0\r\nConnection: close\r\n")
+
+    with FakeEngine(last) as engine:
+        replies = sent(engine, requests=2)
+        assert [1, 1] == [reply.connects for reply in replies]
+
+    assert 2 == len(closed)
+
+
+def test_bytes_that_nobody_asked_for_end_a_kept_connection() -> None:
+    """They would be taken for the next answer."""
+
+    async def chatty(x: Exchange) -> None:
+        await steady(tokens=1)(x)
+        await asyncio.sleep(0.05)
+        await x.raw(b"more")
+
+    with FakeEngine(chatty) as engine:
+        replies = sent(engine, requests=2, think_s=0.15)
+
+    assert [(Outcome.OK, 1), (Outcome.OK, 1)] == [(r.outcome, r.connects) for r in replies]
+
+
+def test_long_stream_without_a_silence_is_no_stall() -> None:
+    """Silence counts from the last byte, not from the request."""
+    answer = steady(tokens=12, itl_s=0.08)
+
+    assert ([Outcome.OK], 1) == outcomes(answer, requests=1, stall_s=0.4)
+
+
+def test_nothing_is_sent_once_the_stretch_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who gets a connection only then is recorded as cut, and the engine has nothing left to do."""
+    connect = Users._connect
+
+    async def slow(self: Users) -> Connection:
+        await asyncio.sleep(0.2)
+        return await connect(self)
+
+    monkeypatch.setattr(Users, "_connect", slow)
+    with FakeEngine(steady()) as engine:
+        (reply,) = sent(engine, length_s=0.1)
+
+        assert [] == engine.requests
+    assert (Outcome.CUT, True) == (reply.outcome, reply.end_ns > reply.send_ns)
+
+
+@pytest.mark.parametrize(
+    ("piece", "failed"),
+    [
+        (b'data: {"error": {"message": "queue full"}}', True),
+        (b'data: {"error":"queue full"}', True),
+        (b'data: {"object": "error", "message": "queue full"}', True),
+        (b'data: {"error": null, "object": "chat.completion.chunk"}', False),
+        (b'data: {"choices":[{"delta":{"content":"\\"error\\": {"}}]}', False),
+    ],
+)
+def test_every_shape_of_error_event_backs_off(piece: bytes, failed: bool) -> None:
+    """And text that speaks of errors does not."""
+    reply = Reply(id="x", user=0, prompt=0, send_ns=1, status=200, pieces=[piece])
+
+    assert failed is users._failed(reply)
