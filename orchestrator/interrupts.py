@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one ends the run through an exception, none may skip a teardown."""
+"""Ctrl-C, SIGTERM and a terminal that closes: the first one ends the run through an exception, none may skip a teardown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import FrameType
 
 from orchestrator.errors import Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
@@ -27,7 +27,8 @@ class Interrupts:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup(1)
+        before = {number: signal.signal(number, self._on_signal) for number in heard}
         try:
             yield
         finally:

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
@@ -22,25 +23,25 @@ from orchestrator.load.spool import encode
 from orchestrator.load.users import Users
 
 PROGRESS_S = 1.0
+GONE = (EOFError, ConnectionError)  # of a pipe whose other end has closed or was killed
 
 
 def main(pipe: Pipe) -> None:
     """Serve (spec, spool path) orders until the pipe closes. Any other message stops the current one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     gc.disable()
     realtime = _take_priority()
-    while True:
-        try:
+    with suppress(*GONE):
+        while True:
             order = pipe.recv()
-        except EOFError:
-            return
-        if order is None:
-            continue  # a stop that came after the end
-        spec, spool_path = order
-        gc.collect()
-        gc.freeze()
-        pipe.send(uvloop.run(_load(spec, spool_path, pipe, realtime=realtime)))
+            if order is None:
+                continue  # a stop that came after the end
+            spec, spool_path = order
+            gc.collect()
+            gc.freeze()
+            pipe.send(uvloop.run(_load(spec, spool_path, pipe, realtime=realtime)))
 
 
 async def _load(spec: LoadSpec, spool_path: Path, pipe: Pipe, *, realtime: bool) -> Done:
@@ -72,7 +73,7 @@ async def _load(spec: LoadSpec, spool_path: Path, pipe: Pipe, *, realtime: bool)
 def _on_message(loop: asyncio.AbstractEventLoop, pipe: Pipe, users: Users) -> None:
     try:
         pipe.recv()
-    except EOFError:
+    except GONE:
         loop.remove_reader(pipe.fileno())  # the parent is gone: end as if stopped
     users.stop()
 
@@ -80,11 +81,12 @@ def _on_message(loop: asyncio.AbstractEventLoop, pipe: Pipe, users: Users) -> No
 async def _tick(users: Users, pipe: Pipe, flush: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     start_s = loop.time()
-    while True:
-        await asyncio.sleep(PROGRESS_S)
-        flush()
-        elapsed_s = loop.time() - start_s
-        pipe.send(Progress(elapsed_s, users=users.present, ended=users.ended, pieces=users.pieces))
+    with suppress(*GONE):
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            flush()
+            elapsed_s = loop.time() - start_s
+            pipe.send(Progress(elapsed_s, users=users.present, ended=users.ended, pieces=users.pieces))
 
 
 def _cpu_s() -> float:
