@@ -45,7 +45,7 @@ BackendNames = Annotated[
 ModelName = Annotated[str, typer.Option("--model", help="tiny, small, tiny-awq, 8b, 70b-awq.")]
 WorkloadName = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time, also on Python 3.10
-    typer.Option("--workload", help="short or article. [default: short on a CPU, else article]"),
+    typer.Option("--workload", help="short or article; by default short on a CPU, else article."),
 ]
 UserCounts = Annotated[
     Optional[str],  # noqa: UP045

@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TextIO
+from contextlib import contextmanager, suppress
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console as RichConsole
 from rich.live import Live as RichLive
 from rich.text import Text
 
-from orchestrator.errors import BenchError, CellError
+from orchestrator.errors import BenchError, CellError, Interrupted
 from orchestrator.load.client import Live
 
 PLAIN_EVERY_S = 5.0
@@ -26,7 +26,7 @@ class Console:
     """One per command. Every method prints; none decides."""
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rich = RichConsole(file=stream or sys.stderr, highlight=False)
+        self._rich = RichConsole(file=cast("IO[str]", _Lasting(stream or sys.stderr)), highlight=False)
         self._clock = clock
         self._live: RichLive | None = None
         self._plain_due_s = 0.0
@@ -57,6 +57,9 @@ class Console:
         try:
             with self._live_line():
                 yield
+        except Interrupted:
+            self.say(f"  {title} stopped after {self._clock() - began_s:.1f} s", "yellow")
+            raise
         except BaseException:
             self.say(f"  {title} FAILED after {self._clock() - began_s:.1f} s", "bold red")
             raise
@@ -89,6 +92,26 @@ class Console:
         elif self._clock() >= self._plain_due_s:
             self._plain_due_s = self._clock() + PLAIN_EVERY_S
             self.say(line)
+
+
+class _Lasting:
+    """A stream whose reader may go away (a terminal that closes, `| head`): what is said then is lost, and
+    what is being done goes on, a teardown first of all."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def live_line(users: int, total_s: float, live: Live) -> str:

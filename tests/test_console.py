@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 
 from orchestrator.console import Console, live_line
-from orchestrator.errors import CellError, HostError
+from orchestrator.errors import CellError, HostError, Interrupted
 from orchestrator.load.client import Live
 
 
@@ -120,3 +120,27 @@ def test_on_a_terminal_the_line_is_rewritten(monkeypatch: pytest.MonkeyPatch) ->
     assert "still here" in screen.getvalue()
     assert "measure done" in screen.getvalue().splitlines()[-1]
     assert "\x1b[" in screen.getvalue()
+
+
+class ClosedTerminal(Terminal):
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_a_terminal_that_closed_stops_nothing() -> None:
+    """A teardown goes on although nobody can read of it, live line included."""
+    console = Console(ClosedTerminal())
+    with console.phase("down"):
+        console.step("stopping")
+    console.error(HostError("the disk is full"))
+
+
+def test_an_interrupted_phase_has_not_failed(screen: StringIO) -> None:
+    """Who pressed Ctrl-C knows that nothing is broken."""
+    with pytest.raises(Interrupted), Console(screen).phase("ready"):
+        raise Interrupted("SIGINT")
+
+    assert "  ready stopped after 0.0 s" == screen.getvalue().splitlines()[-1]

@@ -102,3 +102,23 @@ def test_the_handlers_before_come_back(said: list[str]) -> None:
         assert before != signal.getsignal(signal.SIGINT)
 
     assert before == signal.getsignal(signal.SIGINT)
+
+
+def test_a_terminal_that_closes_is_an_interrupt(said: list[str]) -> None:
+    """SIGHUP's default would end us where we stand, with the engine's container left behind."""
+    with Interrupts(said.append).installed(), pytest.raises(Interrupted, match="SIGHUP"):
+        signal.raise_signal(signal.SIGHUP)
+
+
+def test_nohup_is_respected(said: list[str]) -> None:
+    """Who has a run outlive the terminal (nohup, which ignores SIGHUP) means it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts(said.append).installed():
+            signal.raise_signal(signal.SIGHUP)
+        after = signal.getsignal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert [] == said
+    assert signal.SIG_IGN is after

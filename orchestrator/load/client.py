@@ -26,6 +26,7 @@ from orchestrator.load.worker import main
 
 POLL_S = 0.2
 STOP_S = 10.0
+SILENT_S = 20.0  # twenty times the beat of its messages
 RECENT_S = 5.0
 
 
@@ -151,14 +152,22 @@ class LoadClient:
         )
 
     def _follow(self, stretch: _Stretch, on_live: Callable[[Live], None], watch: Callable[[], None]) -> Done:
-        while True:
+        silent_s = (
+            0.0  # counted in polls: our own sleep (Ctrl-Z, a suspended host) is not the client's silence
+        )
+        while silent_s < SILENT_S:
             watch()
             message = self._receive(POLL_S)
+            silent_s = silent_s + POLL_S if message is None else 0.0
             if isinstance(message, Done):
                 return message
             if message is not None:
                 stretch.catch_up()
                 on_live(stretch.live(message))
+        raise CellError(
+            f"the load client's process {self.pid} has said nothing for {SILENT_S:.0f} s",
+            hint="it was stopped, or this host gave it no time: look at the host's load, then run again",
+        )
 
     def _halt(self) -> None:
         """Stop the current stretch and wait until the client is idle again, or end its process: a signal may

@@ -23,6 +23,7 @@ from orchestrator.load.spool import encode
 from orchestrator.load.users import Users
 
 PROGRESS_S = 1.0
+GONE = (EOFError, ConnectionError)  # of a pipe whose other end has closed or was killed
 
 
 def main(pipe: Pipe) -> None:
@@ -31,19 +32,15 @@ def main(pipe: Pipe) -> None:
         signal.signal(number, signal.SIG_IGN)  # they reach the whole terminal; the parent decides
     gc.disable()
     realtime = _take_priority()
-    while True:
-        try:
+    with suppress(*GONE):
+        while True:
             order = pipe.recv()
-        except (EOFError, OSError):
-            return  # the orchestrator has ended, or was killed with words of ours unread
-        if order is None:
-            continue  # a stop that came after the end
-        spec, spool_path = order
-        gc.collect()
-        gc.freeze()
-        done = uvloop.run(_load(spec, spool_path, pipe, realtime=realtime))
-        with suppress(OSError):
-            pipe.send(done)
+            if order is None:
+                continue  # a stop that came after the end
+            spec, spool_path = order
+            gc.collect()
+            gc.freeze()
+            pipe.send(uvloop.run(_load(spec, spool_path, pipe, realtime=realtime)))
 
 
 async def _load(spec: LoadSpec, spool_path: Path, pipe: Pipe, *, realtime: bool) -> Done:
@@ -75,7 +72,7 @@ async def _load(spec: LoadSpec, spool_path: Path, pipe: Pipe, *, realtime: bool)
 def _on_message(loop: asyncio.AbstractEventLoop, pipe: Pipe, users: Users) -> None:
     try:
         pipe.recv()
-    except (EOFError, OSError):
+    except GONE:
         loop.remove_reader(pipe.fileno())  # the orchestrator is gone: end as if stopped
     users.stop()
 
@@ -83,11 +80,12 @@ def _on_message(loop: asyncio.AbstractEventLoop, pipe: Pipe, users: Users) -> No
 async def _tick(users: Users, pipe: Pipe, flush: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     start_s = loop.time()
-    while True:
-        await asyncio.sleep(PROGRESS_S)
-        flush()
-        elapsed_s = loop.time() - start_s
-        pipe.send(Progress(elapsed_s, users=users.present, ended=users.ended, pieces=users.pieces))
+    with suppress(*GONE):
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            flush()
+            elapsed_s = loop.time() - start_s
+            pipe.send(Progress(elapsed_s, users=users.present, ended=users.ended, pieces=users.pieces))
 
 
 def _cpu_s() -> float:

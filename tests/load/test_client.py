@@ -10,6 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing import Pipe, get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -19,6 +22,7 @@ from orchestrator.domain.exchange import Exchange as Sent
 from orchestrator.domain.exchange import Outcome
 from orchestrator.domain.workload import Sampling
 from orchestrator.errors import CellError
+from orchestrator.load import worker
 from orchestrator.load.client import Live, LoadClient, Record
 from orchestrator.load.dialects import body
 from orchestrator.load.spec import LoadSpec
@@ -310,6 +314,38 @@ def test_death_of_the_clients_process_is_told() -> None:
             doomed.run(spec, CHAT, on_live=lambda _: None, watch=watch)
 
 
+def test_a_client_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped client (SIGSTOP) sends no end: its silence fails the cell, and it is killed at the exit."""
+    monkeypatch.setattr("orchestrator.load.client.SILENT_S", 2.0)
+    monkeypatch.setattr("orchestrator.load.client.STOP_S", 0.2)
+    with LoadClient() as stopped, FakeEngine(steady()) as engine:
+        pid = stopped.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        spec = replace(SPEC, port=engine.port, length_s=30.0)
+        with pytest.raises(CellError, match="has said nothing for 2 s"):
+            stopped.run(spec, CHAT, on_live=lambda _: None, watch=lambda: None)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_client_whose_parent_was_killed_ends_in_silence() -> None:
+    """kill -9 of a run leaves neither its client nor a traceback in the terminal."""
+    ours, theirs = Pipe()
+    with FakeEngine(steady()) as engine, TemporaryDirectory() as folder:
+        process = get_context("spawn").Process(target=worker.main, args=(theirs,))
+        process.start()
+        theirs.close()
+        ours.send((replace(SPEC, port=engine.port, length_s=30.0), Path(folder) / "spool"))
+        assert ours.poll(10.0)
+        ours.close()  # with a message unread: the other end gets ECONNRESET, as from one that was killed
+        process.join(5.0)
+
+        assert 0 == process.exitcode
+        process.close()
+
+
 def test_ctrl_c_does_not_reach_the_client(client: LoadClient) -> None:
     """A terminal sends Ctrl-C to every process; only the orchestrator decides what it means."""
     pid = client.pid
@@ -318,6 +354,7 @@ def test_ctrl_c_does_not_reach_the_client(client: LoadClient) -> None:
         drive(client, engine, requests=1)
         os.kill(pid, signal.SIGINT)
         os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGHUP)
 
         assert len(drive(client, engine, requests=1).exchanges) == 1
 
