@@ -33,4 +33,4 @@ def classify(
             return signature.cause, signature.hint
     if exit_code in (SIGKILL_EXIT, SIGTERM_EXIT):
         return FailureCause.KILLED, "somebody or something killed it; `dmesg` shows a kill by the kernel"
-    return FailureCause.UNKNOWN, "the log's last lines are below; the whole log lies in the run folder"
+    return FailureCause.UNKNOWN, "see the log's last lines; the whole log lies in the run folder"
