@@ -23,6 +23,7 @@ from orchestrator.host.findings import Finding, Level, require
 from orchestrator.host.locks import host_lock
 from orchestrator.interrupts import Interrupts
 from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.report.units import count
 from orchestrator.runtime.checkout import checkout
 from orchestrator.runtime.choice import choose
 from orchestrator.runtime.daemon import Daemon
@@ -111,7 +112,7 @@ def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder
         for removed in prepared.runtime.reap():
             console.say(f"removed {removed}, left by a run that is dead", "yellow")
         folder = _new_run(place, plan)
-        console.say(f"run {folder.id}: {len(folder.results())} cells, results in {folder.path}")
+        console.say(f"run {folder.id}: {count(len(folder.results()), 'cell')}, results in {folder.path}")
         stack.callback(folder.write_reports)
         kit = bench.Kit(
             runtime=prepared.runtime,
