@@ -54,15 +54,15 @@ class LlamaCpp(Backend):
     releases = (Release(id="current", date="2026-10", builds=(_CPU,)),)
 
     def supports(self, release: Release, model: ModelTraits, host: HostTraits) -> Refusal | None:
-        if release.build(host.accelerator) is None:
-            return Refusal(
-                reason=f"{self.title} has no {host.accelerator.value} build here",
-                alternative="ACCELERATOR=cpu",
-            )
         if WeightsFormat.GGUF not in model.formats:
             return Refusal(
                 reason=f"{self.title} reads GGUF only, and {model.id} has none",
                 alternative="MODEL=small or MODEL=tiny, or another backend",
+            )
+        if release.build(host.accelerator) is None:
+            return Refusal(
+                reason=f"{self.title} has no {host.accelerator.value} build here",
+                alternative="ACCELERATOR=cpu",
             )
         return None
 

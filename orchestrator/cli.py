@@ -250,8 +250,10 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
     try:
-        return tuple(int(number) for number in (text or "").split(",") if number.strip())
+        return tuple(int(number) for number in text.rstrip(",").split(","))
     except ValueError as error:
         raise RequestError(f"users {text!r} are not numbers", hint="for example USERS=10,50,100") from error
 

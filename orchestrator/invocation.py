@@ -23,6 +23,7 @@ from orchestrator.host.findings import Finding, Level, require
 from orchestrator.host.locks import beside, host_lock
 from orchestrator.interrupts import Interrupts
 from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.report.units import count
 from orchestrator.runtime.checkout import checkout
 from orchestrator.runtime.choice import choose
 from orchestrator.runtime.daemon import Daemon
@@ -113,7 +114,7 @@ def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder
         for removed in prepared.runtime.reap():
             console.say(f"removed {removed}, left by a run that is dead", "yellow")
         folder = _new_run(place, plan)
-        console.say(f"run {folder.id}: {len(folder.results())} cells, results in {folder.path}")
+        console.say(f"run {folder.id}: {count(len(folder.results()), 'cell')}, results in {folder.path}")
         stack.callback(folder.write_reports)
         kit = bench.Kit(
             runtime=prepared.runtime,
@@ -130,6 +131,7 @@ def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder
             return folder, bench.run(plan, kit, folder)
         except BenchError as error:
             folder.journal("run-stopped", error=str(error), exit_code=error.exit_code)
+            console.say(f"what had finished is reported in {folder.path}")
             raise
 
 

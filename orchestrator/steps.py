@@ -85,7 +85,8 @@ def _make(model: Model, home: Path, token: str | None, progress: Progress) -> Ar
         draft.rename(home)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
         raise HostError(
-            f"weights of {model.id} could not be written: {error}", hint="free disk, or set CACHE= elsewhere"
+            f"weights of {model.id} could not be written: {error}",
+            hint="free disk, or set LEVELBENCH_CACHE to another folder",
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

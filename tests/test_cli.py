@@ -116,6 +116,7 @@ def levelbench(*words: str, cwd: Path, **environment: str) -> subprocess.Complet
         ("--backend ,", "no backend was named", "for example BACKEND=llama-cpp"),
         ("--users one", "users 'one' are not numbers", "for example USERS=10,50,100"),
         ("--users 1,2.5", "users '1,2.5' are not numbers", "for example USERS=10,50,100"),
+        ("--users ,", "users ',' are not numbers", "for example USERS=10,50,100"),
         ("--users 0", "users must be 1 or more", "for example USERS=1,4,16"),
         ("--users -3,1", "users must be 1 or more", "for example USERS=1,4,16"),
         ("--duration 0", "a duration of 0 s cannot be measured", "for example DURATION=300"),

@@ -71,7 +71,7 @@ def test_run_ends_with_reports(place: Place, runtime: FakeRuntime) -> None:
     }
     assert folder.path == (place.runs_dir / "latest").resolve()
     assert "a note\n" in said
-    assert f"run {folder.id}: 1 cells, results in {folder.path}" in said
+    assert f"run {folder.id}: 1 cell, results in {folder.path}" in said
 
 
 def test_leftovers_are_removed_before_anything_is_started(

@@ -31,6 +31,8 @@ def classify(
     for signature in signatures:
         if re.search(signature.pattern, log):
             return signature.cause, signature.hint
+    if exit_code == 0:
+        return FailureCause.KILLED, "it ended as if asked to: somebody may have stopped it"
     if exit_code in (SIGKILL_EXIT, SIGTERM_EXIT):
         return FailureCause.KILLED, "somebody or something killed it; `dmesg` shows a kill by the kernel"
-    return FailureCause.UNKNOWN, "the log's last lines are below; the whole log lies in the run folder"
+    return FailureCause.UNKNOWN, "see the log's last lines; the whole log lies in the run folder"

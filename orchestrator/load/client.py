@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter_ns
 from types import TracebackType
 from typing import BinaryIO
 
@@ -83,7 +84,7 @@ class _Stretch:
             ended=tick.ended,
             failed=sum(x.outcome.failed for x in self.exchanges),
             tokens_per_s=rate * self.tokens / self.pieces if self.pieces else rate,
-            ttft_s=_recent_ttft_s(self.exchanges),
+            ttft_s=_recent_ttft_s(self.exchanges, perf_counter_ns()),
         )
 
 
@@ -202,11 +203,9 @@ class LoadClient:
         )
 
 
-def _recent_ttft_s(exchanges: list[Exchange]) -> float | None:
-    """Mean TTFT of the exchanges that ended within 5 s before the newest end."""
-    if not exchanges:
-        return None
-    since_ns = exchanges[-1].end_ns - RECENT_S * 1e9
+def _recent_ttft_s(exchanges: list[Exchange], now_ns: int) -> float | None:
+    """Mean TTFT of the exchanges that ended within the last 5 s; None when the engine fell silent."""
+    since_ns = now_ns - RECENT_S * 1e9
     recent: list[float] = []
     for x in reversed(exchanges):
         if x.end_ns < since_ns:

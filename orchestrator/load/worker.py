@@ -21,6 +21,7 @@ import uvloop
 from orchestrator.load.spec import Done, LoadSpec, Progress, Reply
 from orchestrator.load.spool import encode
 from orchestrator.load.users import Users
+from orchestrator.runtime.command import die_with_parent
 
 PROGRESS_S = 1.0
 GONE = (EOFError, ConnectionError)  # of a pipe whose other end has closed or was killed
@@ -30,6 +31,7 @@ def main(pipe: Pipe) -> None:
     """Serve (spec, spool path) orders until the pipe closes. Any other message stops the current one."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole terminal; the parent decides
+    die_with_parent()
     gc.disable()
     realtime = _take_priority()
     with suppress(*GONE):

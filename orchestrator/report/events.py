@@ -12,7 +12,7 @@ from orchestrator.report.groups import load_name
 from orchestrator.report.headline import Names
 from orchestrator.report.records import RunRecord, State
 
-_START = tuple(phase for phase in Phase if phase is not Phase.MEASURE)
+_START = tuple(phase for phase in Phase if phase not in (Phase.MEASURE, Phase.DOWN))
 
 
 def missing(run: RunRecord) -> list[str]:

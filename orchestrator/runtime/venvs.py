@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import shutil
 import sys
@@ -73,7 +74,9 @@ def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progr
         )
     home = folder / f"{spec.backend}-{spec.release}-{content_key(spec.build)}"
     with file_lock(beside(home), f"installs {home.name}", progress=progress):
-        if not (home / MARKER).exists():
+        if not _is_whole(home):
+            if home.exists():
+                progress(f"{home.name} is damaged in the cache: made again")
             _make(spec, home, env, progress)
         return Venv(home, _image(spec, home))
 
@@ -91,6 +94,26 @@ def require_python(build: Build) -> None:
             f"{build.version} runs in a process under Python {name}, this is {version[0]}.{version[1]}",
             hint=f"make ... PYTHON=python{name} VENV=.venv-{name}, or RUNTIME=docker",
         )
+
+
+def _is_whole(home: Path) -> bool:
+    """Whether its interpreter and every file that pip noted are there; else the system's own Python, next on
+    the engine's PATH, would take its place."""
+    if not (home / MARKER).exists() or not (home / "bin" / "python3").exists():
+        return False
+    records = list(home.glob("lib/python3*/site-packages/*.dist-info/RECORD"))
+    return bool(records) and all(map(_has_every_file, records))
+
+
+def _has_every_file(record: Path) -> bool:
+    """Sizes are not compared: packages that share a file overwrite each other's. Rows without a hash are
+    files that Python makes again."""
+    site = record.parent.parent
+    try:
+        rows = list(csv.reader(record.read_text(encoding="utf-8").splitlines()))
+    except OSError:
+        return False
+    return all((site / row[0]).exists() for row in rows if len(row) > 1 and row[1])
 
 
 def _make(spec: ImageSpec, home: Path, env: Mapping[str, str], progress: Progress) -> None:

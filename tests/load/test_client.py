@@ -277,6 +277,24 @@ def test_live_figures_while_it_runs(client: LoadClient) -> None:
     assert 150 < seen[-1].tokens_per_s < 300
 
 
+def test_a_silent_engine_has_no_recent_ttft(client: LoadClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figure is of the last seconds, not of the last time that anything came."""
+    monkeypatch.setattr("orchestrator.load.client.RECENT_S", 0.5)
+    seen: list[Live] = []
+
+    async def answer(x: Exchange) -> None:
+        if len(engine.requests) > 3:
+            await asyncio.sleep(30)
+        await steady(tokens=2, ttft_s=0.01, itl_s=0.01)(x)
+
+    with FakeEngine(answer) as engine:
+        spec = replace(SPEC, port=engine.port, length_s=2.5)
+        client.run(spec, CHAT, on_live=seen.append, watch=lambda: None)
+
+    assert 3 == seen[-1].ended
+    assert seen[-1].ttft_s is None
+
+
 def test_watch_ends_a_load_at_once_and_the_client_serves_on(client: LoadClient) -> None:
     """When the engine is found dead the load stops, and the client can be used again."""
 

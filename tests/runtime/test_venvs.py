@@ -30,10 +30,38 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     def run(argv: tuple[str, ...], **_: object) -> None:
         found.append(argv)
         if "venv" in argv:
-            (Path(argv[-1]) / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+            _make_folders(Path(argv[-1]))
 
     monkeypatch.setattr(venvs, "run", run)
     return found
+
+
+def _make_folders(home: Path) -> None:
+    site = home / "lib" / "python3.11" / "site-packages"
+    (site / "a-1.dist-info").mkdir(parents=True)
+    (site / "a.py").touch()
+    (site / "a-1.dist-info" / "RECORD").write_text("a.py,sha256=x,0\n__pycache__/a.pyc,,\n")
+    (home / "bin").mkdir()
+    (home / "bin" / "python3").touch()
+
+
+@pytest.mark.parametrize(
+    "lost",
+    ["bin/python3", "lib/python3.11/site-packages/a.py", "lib/python3.11/site-packages/a-1.dist-info/RECORD"],
+)
+def test_a_damaged_venv_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, ...]], lost: str
+) -> None:
+    """A file that has gone is found before the engine dies of it, or runs under the system's Python."""
+    spec = made.image_spec(made.build(packages=(made.lock(monkeypatch, tmp_path / "locks", "a==1\n"),)))
+    home = venvs.ready(spec, tmp_path / "venvs", {}, quiet).folder
+    (home / lost).unlink()
+    said: list[str] = []
+    venvs.ready(spec, tmp_path / "venvs", {}, said.append)
+
+    assert (home / lost).exists()
+    assert 4 == len(ran)
+    assert [f"{home.name} is damaged in the cache: made again"] == said
 
 
 def test_a_release_is_installed_once(
