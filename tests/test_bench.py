@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from backends.contract import Accelerator, FailureCause, HostTraits
-from orchestrator import bench, planning, steps
+from orchestrator import bench, measure, planning, steps
 from orchestrator.catalog import loader
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeKind
@@ -137,6 +137,15 @@ def test_everything_happens_in_order(rig: Rig) -> None:
     assert rig.runtime.calls == WHOLE
     assert [cell("u1"), cell("u2")] == [s.cell_id for s in rig.folder.record().cells]
     assert {Stored.COMPLETE} == {s.state for s in rig.folder.record().cells}
+
+
+def test_every_load_begins_on_an_engine_that_has_settled(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was cut in one load is not computed within the next."""
+    settled: list[list[str]] = []
+    monkeypatch.setattr(measure, "settle", lambda _: settled.append(list(rig.runtime.calls)))
+    rig.run()
+
+    assert [WHOLE[: WHOLE.index(load)] for load in ("u1", "u2")] == settled
 
 
 def test_the_journal_tells_it_all(rig: Rig) -> None:

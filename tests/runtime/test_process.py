@@ -213,10 +213,17 @@ def test_a_port_that_was_asked_for_is_given() -> None:
     assert any_port == free_port(any_port)
 
 
-def test_an_engine_that_is_not_installed(process_bench: Bench) -> None:
+def test_an_engine_that_is_not_installed(
+    process_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The cell fails, with the program's name, and its folder is not left behind."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
     with pytest.raises(CellError, match="no-such-engine could not be started"):
         process_bench.up(made.serve(argv=("no-such-engine",)))
+
+    assert [] == list(scratch.iterdir())
 
 
 def test_down_proves_the_port_closed(process_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
