@@ -34,7 +34,7 @@ from orchestrator.load.client import LoadClient
 from orchestrator.planning import Request
 from orchestrator.report.records import State as Stored
 from orchestrator.runtime.checkout import Checkout
-from orchestrator.runtime.interface import State
+from orchestrator.runtime.interface import Deployment, DeploymentSpec, State
 from orchestrator.store.runs import RunFolder
 from tests.fakes.backend import FakeBackend
 from tests.fakes.client import FakeClient, bad
@@ -484,6 +484,23 @@ def test_signal_right_before_the_teardown_does_not_skip_it(rig: Rig, monkeypatch
         rig.run()
 
     assert WHOLE == rig.runtime.calls
+
+
+def test_signal_while_an_engine_comes_up_takes_it_down(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been started is known before the run ends."""
+    up = FakeRuntime.up
+
+    def interrupted(self: FakeRuntime, spec: DeploymentSpec) -> Deployment:
+        deployment = up(self, spec)
+        signal.raise_signal(signal.SIGTERM)
+        return deployment
+
+    monkeypatch.setattr(FakeRuntime, "up", interrupted)
+    kit = rig.kit()
+    with kit.interrupts.installed(), pytest.raises(Interrupted):
+        bench.run(rig.plan(), kit, rig.folder)
+
+    assert ["image", "up", "down"] == rig.runtime.calls
 
 
 # A real SIGINT to a real process.
