@@ -56,8 +56,6 @@ class Interrupts:
 
     def _raise(self, name: str) -> None:
         self._pending = None
-        if self._raised:
-            return
         self._raised = True
         self._tell(f"{name}: stopping; the engine is taken down first")
         raise Interrupted(f"interrupted by {name}", hint="what had finished stands in the run folder")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from backends.contract import Accelerator, FailureCause, HostTraits
-from orchestrator import bench, planning, steps
+from orchestrator import bench, measure, planning, steps
 from orchestrator.catalog import loader
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeKind
@@ -34,7 +34,7 @@ from orchestrator.load.client import LoadClient
 from orchestrator.planning import Request
 from orchestrator.report.records import State as Stored
 from orchestrator.runtime.checkout import Checkout
-from orchestrator.runtime.interface import State
+from orchestrator.runtime.interface import Deployment, DeploymentSpec, State
 from orchestrator.store.runs import RunFolder
 from tests.fakes.backend import FakeBackend
 from tests.fakes.client import FakeClient, bad
@@ -137,6 +137,15 @@ def test_everything_happens_in_order(rig: Rig) -> None:
     assert rig.runtime.calls == WHOLE
     assert [cell("u1"), cell("u2")] == [s.cell_id for s in rig.folder.record().cells]
     assert {Stored.COMPLETE} == {s.state for s in rig.folder.record().cells}
+
+
+def test_every_load_begins_on_an_engine_that_has_settled(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was cut in one load is not computed within the next."""
+    settled: list[list[str]] = []
+    monkeypatch.setattr(measure, "settle", lambda _: settled.append(list(rig.runtime.calls)))
+    rig.run()
+
+    assert [WHOLE[: WHOLE.index(load)] for load in ("u1", "u2")] == settled
 
 
 def test_the_journal_tells_it_all(rig: Rig) -> None:
@@ -475,6 +484,23 @@ def test_signal_right_before_the_teardown_does_not_skip_it(rig: Rig, monkeypatch
         rig.run()
 
     assert WHOLE == rig.runtime.calls
+
+
+def test_signal_while_an_engine_comes_up_takes_it_down(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been started is known before the run ends."""
+    up = FakeRuntime.up
+
+    def interrupted(self: FakeRuntime, spec: DeploymentSpec) -> Deployment:
+        deployment = up(self, spec)
+        signal.raise_signal(signal.SIGTERM)
+        return deployment
+
+    monkeypatch.setattr(FakeRuntime, "up", interrupted)
+    kit = rig.kit()
+    with kit.interrupts.installed(), pytest.raises(Interrupted):
+        bench.run(rig.plan(), kit, rig.folder)
+
+    assert ["image", "up", "down"] == rig.runtime.calls
 
 
 # A real SIGINT to a real process.

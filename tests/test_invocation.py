@@ -132,6 +132,16 @@ def test_failed_cell_is_no_error_of_the_run(place: Place, runtime: FakeRuntime) 
     assert "no such file" in (folder.path / "report.md").read_text()
 
 
+def test_the_runtime_is_given_back(
+    place: Place, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connections are closed with the run, after everything else."""
+    monkeypatch.setattr(runtime, "close", lambda: runtime.calls.append("close"))
+    execute(place)
+
+    assert "close" == runtime.calls[-1]
+
+
 def test_runs_in_the_same_second_get_folders_of_their_own(place: Place, runtime: FakeRuntime) -> None:
     """No run writes into another one's."""
     assert execute(place)[0].path != execute(place)[0].path

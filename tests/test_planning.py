@@ -178,6 +178,7 @@ def test_a_plan_survives_json() -> None:
     """run.json is the plan."""
     made = plan("first", "second", "first", host=CPU, users=(1, 2), port=8080)
 
+    assert [8080, 8080] == [g.port for g in made.groups]
     assert made == Plan.model_validate_json(made.model_dump_json())
 
 

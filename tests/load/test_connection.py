@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+import uvloop
 
 from orchestrator.domain.exchange import Outcome
 from orchestrator.load import connection, users
@@ -22,7 +23,8 @@ SPEC = LoadSpec(
 def sent(engine: FakeEngine, **changes: object) -> list[Reply]:
     """The replies of a stretch, in the order in which they ended."""
     replies: list[Reply] = []
-    asyncio.run(Users(replace(SPEC, port=engine.port, **changes), replies.append).run())  # type: ignore[arg-type]
+    some = Users(replace(SPEC, port=engine.port, **changes), replies.append)  # type: ignore[arg-type]
+    uvloop.run(some.run())
     return replies
 
 
