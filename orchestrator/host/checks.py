@@ -143,9 +143,9 @@ def models(folder: Path) -> Finding:
     return Finding(Check.MODELS, Level.OK, f"{folder} holds {gigabytes(folder_bytes(folder))}")
 
 
-def token(value: str | None, path: Path | None, absent: Level) -> Finding:
+def token(value: str | None, absent: Level) -> Finding:
     """Whether there is a token for the model hub. The token itself goes nowhere from here."""
-    if value or (path is not None and _first_line(path)):
+    if value:
         return Finding(Check.TOKEN, Level.OK, "present")
     step = "make one on the hub and pass it as HF_TOKEN; gated models need it"
     return Finding(Check.TOKEN, absent, "absent", step)

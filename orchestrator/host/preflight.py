@@ -24,7 +24,6 @@ class Site:
     docker_version: Callable[[], str]
     docker_runtimes: Callable[[], Sequence[str]]
     token: str | None = field(default=None, repr=False)
-    token_path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ def doctor(site: Site, ports: Sequence[int] = ()) -> tuple[Finding, ...]:
         *checks.disk(_spaces(site)),
         *(port(number) for number in ports),
         checks.models(site.cache_dir),
-        checks.token(site.token, site.token_path, Level.WARN),
+        checks.token(site.token, Level.WARN),
     )
 
 
@@ -73,7 +72,7 @@ def check_plan(site: Site, needs: Needs) -> tuple[Finding, ...]:
         *checks.disk(_spaces(site, needs.cache_bytes, needs.runs_bytes)),
         *(port(number) for number in needs.ports),
         checks.models(site.cache_dir),
-        *((checks.token(site.token, site.token_path, Level.FAIL),) if needs.gated else ()),
+        *((checks.token(site.token, Level.FAIL),) if needs.gated else ()),
     )
 
 

@@ -275,16 +275,11 @@ def test_a_model_cache_that_cannot_be_written_fails(tmp_path: Path, monkeypatch:
     assert finding.next_step
 
 
-def test_a_token_is_present_wherever_it_lies(tmp_path: Path) -> None:
-    """Handed in or in the hub's own file; an empty file is none."""
-    path = tmp_path / "token"
-
-    assert checks.token("hf_secret", None, Level.WARN).text == "present"
-    assert checks.token(None, path, Level.WARN).level is Level.WARN
-    path.write_text("\n")
-    assert checks.token("", path, Level.FAIL).level is Level.FAIL
-    path.write_text("hf_secret\n")
-    assert checks.token(None, path, Level.FAIL) == Finding(Check.TOKEN, Level.OK, "present")
+def test_a_token_is_present_or_absent() -> None:
+    """Only what is handed in counts, since only that reaches the fetch; an empty one is none."""
+    assert checks.token("hf_secret", Level.FAIL) == Finding(Check.TOKEN, Level.OK, "present")
+    assert checks.token("", Level.FAIL).level is Level.FAIL
+    assert checks.token(None, Level.WARN).level is Level.WARN
 
 
 def test_a_free_port_is_free() -> None:

@@ -26,15 +26,12 @@ def site(
             raise HostError("no daemon answers", hint="start it")
         return "Docker 27.1"
 
-    token_path = folder / "token"
-    token_path.write_text("hf_from_the_file")
     return Site(
         cache_dir=folder / "cache",
         runs_dir=folder / "runs",
         docker_version=version,
         docker_runtimes=lambda: runtimes,
         token=token,
-        token_path=token_path,
     )
 
 
@@ -75,7 +72,7 @@ def test_doctor_looks_for_the_toolkit_where_it_matters(tmp_path: Path, nvml_stub
 
 
 def test_no_token_ever_comes_out(tmp_path: Path, no_gpu: Stub) -> None:
-    """Planted in the variable and in the file, the token is only said to be present."""
+    """Planted, the token is only said to be present."""
     place = site(tmp_path, token=TOKEN)
     findings = (*doctor(place), *check_plan(place, needs(gated=True)))
 
@@ -83,7 +80,6 @@ def test_no_token_ever_comes_out(tmp_path: Path, no_gpu: Stub) -> None:
 
     assert "hub token: present" in said
     assert TOKEN not in said
-    assert "hf_from_the_file" not in said
 
 
 def test_a_process_on_the_cpu_needs_no_docker_and_no_gpu(tmp_path: Path, no_gpu: Stub) -> None:
@@ -128,10 +124,8 @@ def test_a_gpu_release_needs_a_gpu(tmp_path: Path, no_gpu: Stub) -> None:
 
 def test_a_gated_model_needs_a_token(tmp_path: Path, no_gpu: Stub) -> None:
     """The absence is told before anything is started."""
-    place = site(tmp_path)
-    (tmp_path / "token").unlink()
-
-    assert levels(check_plan(place, needs(gated=True)))[Check.TOKEN] is Level.FAIL
+    assert levels(check_plan(site(tmp_path), needs(gated=True)))[Check.TOKEN] is Level.FAIL
+    assert levels(check_plan(site(tmp_path, token=TOKEN), needs(gated=True)))[Check.TOKEN] is Level.OK
 
 
 def test_everything_that_stands_in_the_way_is_one_error(tmp_path: Path, no_gpu: Stub) -> None:
