@@ -1,4 +1,4 @@
-"""Every engine that levelbench can deploy: one adapter file each, found by name."""
+"""Every engine that levelbench can deploy: an adapter each, a file or a folder, found by name."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from backends.contract import Backend
 
 DEFAULT = "llama-cpp"  # what a bare `make bench` measures: a second to install, no GPU
 
-_NOT_ADAPTERS = {"__init__", "contract"}
+_NOT_ADAPTERS = {"contract", "options"}
 
 
 def load_backends() -> dict[str, Backend]:
     """Name -> adapter, sorted by name. A new file in this folder is all that a new engine needs."""
-    stems = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in _NOT_ADAPTERS)
-    found = [_adapter(stem) for stem in stems]
+    found = [_adapter(name) for name in _names()]
     return {backend.name: backend for backend in sorted(found, key=lambda b: b.name)}
 
 
-def _adapter(stem: str) -> Backend:
-    module = import_module(f"backends.{stem}")
+def _names() -> set[str]:
+    folder = Path(__file__).parent
+    files = {path.stem for path in folder.glob("[!_]*.py")}
+    folders = {path.parent.name for path in folder.glob("*/__init__.py")}
+    return (files | folders) - _NOT_ADAPTERS
+
+
+def _adapter(name: str) -> Backend:
+    module = import_module(f"backends.{name}")
     classes = [
         value
         for value in vars(module).values()

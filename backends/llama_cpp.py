@@ -13,27 +13,36 @@ from backends.contract import (
     Backend,
     Build,
     Deviation,
+    Dialect,
+    Facts,
     FailureCause,
     FailureSignature,
     Gauge,
     HostTraits,
     MetricsMap,
-    ModelTraits,
+    OptionsRef,
     PackageSet,
+    PrefixCache,
+    PrefixCaching,
     Profile,
     Readback,
     ReadySpec,
     Refusal,
     Release,
+    RequestSpec,
     ServeSpec,
+    Setting,
+    Setup,
     Source,
     WeightsFormat,
-    changed,
+    deviations,
+    words,
 )
 
 _SERVER_SOURCE = Source(text="llama.cpp tools/server/server.cpp:156-160, common/arg.cpp at 0c1e57098")
 
 _CPU = Build(
+    release="current",
     accelerator=Accelerator.CPU,
     version="xllamacpp 2026.10.11549",
     base="debian:bookworm-slim",
@@ -45,46 +54,54 @@ _CPU = Build(
     source=Source(text="https://pypi.org/project/xllamacpp/2026.10.11549/"),
 )
 
-_PLAIN_SAMPLING = ("--top-k", "0", "--min-p", "0")
+_FACTS = Facts(
+    quantization="GGUF: 1.5 to 8 bits",
+    hardware="CPU, CUDA, Metal, ROCm, Vulkan, SYCL",
+    releases="a build number a commit, several a day",
+    compile_step="none (weights converted to GGUF)",
+    prefix_cache="on, per slot",
+    defaults="4 slots over one KV cache; batch 2048, ubatch 512",
+    stop="waits for open streams",
+    figures="with --metrics: running, waiting, tokens",
+    sources=(_SERVER_SOURCE,),
+)
 
 
 class LlamaCpp(Backend):
     name = "llama-cpp"
     title = "llama.cpp"
-    releases = (Release(id="current", date="2026-10", builds=(_CPU,)),)
+    releases = (Release(id="current", date="2026-10", builds=(_CPU,), facts=_FACTS),)
 
-    def supports(self, release: Release, model: ModelTraits, host: HostTraits) -> Refusal | None:
-        if WeightsFormat.GGUF not in model.formats:
+    def supports(self, setup: Setup) -> Refusal | None:
+        if WeightsFormat.GGUF not in setup.model.formats:
             return Refusal(
-                reason=f"{self.title} reads GGUF only, and {model.id} has none",
+                reason=f"{self.title} reads GGUF only, and {setup.model.id} has none",
                 alternative="MODEL=small or MODEL=tiny, or another backend",
-            )
-        if release.build(host.accelerator) is None:
-            return Refusal(
-                reason=f"{self.title} has no {host.accelerator.value} build here",
-                alternative="ACCELERATOR=cpu",
             )
         return None
 
-    def serve(self, build: Build, model: ModelTraits, profile: Profile, host: HostTraits) -> ServeSpec:
+    def serve(self, setup: Setup) -> ServeSpec:
         argv = (
-            "python3",
-            "{files}/llama_cpp_server.py",
-            "--model",
-            "{model}/model.gguf",
-            "--alias",
-            model.served_name,
-            "--host",
-            "{bind}",
-            "--port",
-            "{port}",
-            "--threads",
-            str(_threads(host)),
-            "--metrics",
-            *_PLAIN_SAMPLING,
-            *_profile_flags(build, profile),
+            *("python3", "{files}/llama_cpp_server.py", "--model", "{model}/model.gguf"),
+            *("--alias", setup.model.served_name, "--host", "{bind}", "--port", "{port}"),
+            *words(_settings(setup)),
         )
-        return ServeSpec(argv=argv, port=8080, weights=WeightsFormat.GGUF, stop_s=5.0)
+        return ServeSpec(
+            argv=argv,
+            options=OptionsRef(name="llama.cpp-0c1e57098", start=2),
+            port=8080,
+            weights=WeightsFormat.GGUF,
+            stop_s=5.0,
+        )
+
+    def request(self, setup: Setup) -> RequestSpec:
+        return RequestSpec(dialect=Dialect.OPENAI_CHAT)
+
+    def deviations(self, setup: Setup) -> tuple[Deviation, ...]:
+        return deviations(_settings(setup))
+
+    def prefix_cache(self, build: Build) -> PrefixCache:
+        return PrefixCache(default_on=True)
 
     def ready(self, build: Build) -> ReadySpec:
         return ReadySpec(health_path="/health", deadline_s=120)
@@ -108,34 +125,35 @@ class LlamaCpp(Backend):
     def failures(self, build: Build) -> tuple[FailureSignature, ...]:
         return (*_FAILURES, *COMMON_FAILURES)
 
-    def deviations(self, build: Build, profile: Profile, host: HostTraits) -> tuple[Deviation, ...]:
-        spinning = (
-            "one core is left to the load client; spinning on all cores beside a client was measured "
-            "4 to 8 times slower"
-        )
-        shortened = (
-            "requests state temperature and top_p; by its own top_k 40 and min_p 0.05 this engine would "
-            "answer in 94 tokens where another gives 154"
-        )
-        reason = "profile matched: the same sequence cap and KV budget on every engine"
-        return (
-            *changed(("--threads", str(_threads(host))), spinning),
-            *changed(("--metrics",), "the engine's own figures are followed"),
-            *changed(_PLAIN_SAMPLING, shortened),
-            *changed(_profile_flags(build, profile), reason, _SERVER_SOURCE),
-        )
+
+def _settings(setup: Setup) -> tuple[Setting, ...]:
+    """`defaults`: llama-server's own 4 slots over one KV cache of the model's context length."""
+    spinning = (
+        "one core is left to the load client; spinning on all cores beside a client was measured "
+        "4 to 8 times slower"
+    )
+    shortened = (
+        "requests state temperature and top_p; by its own top_k 40 and min_p 0.05 this engine would "
+        "answer in 94 tokens where another gives 154"
+    )
+    found: tuple[Setting, ...] = (
+        Setting(words=("--threads", str(_threads(setup.host))), reason=spinning),
+        Setting(words=("--metrics",), reason="the engine's own figures are followed"),
+        Setting(words=("--top-k", "0", "--min-p", "0"), reason=shortened),
+    )
+    if setup.prefix_caching is PrefixCaching.OFF:
+        off = Setting(words=("--no-cache-prompt", "--cache-ram", "0"), reason="prefix caching off, as asked")
+        found = (*found, off)
+    if setup.profile is not Profile.MATCHED:
+        return found
+    matched = MATCHED[setup.build.accelerator]
+    slots = ("--parallel", str(matched.max_sequences), "--ctx-size", str(matched.kv_tokens), "--kv-unified")
+    reason = "profile matched: the same sequence cap and KV budget on every engine"
+    return (*found, Setting(words=slots, reason=reason, source=_SERVER_SOURCE))
 
 
 def _threads(host: HostTraits) -> int:
     return max(1, host.cpus - 1)
-
-
-def _profile_flags(build: Build, profile: Profile) -> tuple[str, ...]:
-    """`defaults`: llama-server's own 4 slots over one KV cache of the model's context length."""
-    if profile is Profile.DEFAULTS:
-        return ()
-    matched = MATCHED[build.accelerator]
-    return ("--parallel", str(matched.max_sequences), "--ctx-size", str(matched.kv_tokens), "--kv-unified")
 
 
 _FAILURES = (

@@ -9,25 +9,33 @@ from backends.contract import (
     Backend,
     Build,
     Deviation,
+    Dialect,
+    Facts,
     FailureSignature,
     Gauge,
-    HostTraits,
     MetricsMap,
-    ModelTraits,
     Mount,
+    OptionsRef,
+    PrefixCache,
+    PrefixCaching,
     Profile,
     Quantization,
     Readback,
     ReadySpec,
     Refusal,
     Release,
+    RequestSpec,
     ServeSpec,
+    Setting,
+    Setup,
     Source,
     WeightsFormat,
-    changed,
+    deviations,
+    words,
 )
 
 _CUDA = Build(
+    release="current",
     accelerator=Accelerator.CUDA,
     version="0.18.0",
     base="openmmlab/lmdeploy:v0.18.0-cu12.8",
@@ -36,35 +44,44 @@ _CUDA = Build(
         text="LMDeploy 0.18.0; the image's tag follows the release workflow's pattern", verified=False
     ),
 )
+_FACTS = Facts(
+    quantization="AWQ, GPTQ, FP8, MXFP4, compressed-tensors; 4- and 8-bit KV",
+    hardware="CUDA; Ascend and others through its PyTorch engine",
+    releases="monthly",
+    compile_step="none (converts on the fly)",
+    prefix_cache="off; --enable-prefix-caching",
+    defaults="batch by GPU (A100: 384); KV pool 0.8 of what is free after the weights; dtype of the checkpoint",
+    stop="uvicorn's",
+    figures="/metrics: running, waiting, KV use, tokens, TTFT; gauges refresh every 10 s",
+    sources=(Source(text="LMDeploy 0.18.0 wheel: messages.py:398, utils.py:404-420, metrics/loggers.py"),),
+)
 
 
 class Lmdeploy(Backend):
     name = "lmdeploy"
     title = "LMDeploy"
-    releases = (Release(id="current", date="2026-11", builds=(_CUDA,)),)
+    releases = (Release(id="current", date="2026-11", builds=(_CUDA,), facts=_FACTS),)
 
-    def supports(self, release: Release, model: ModelTraits, host: HostTraits) -> Refusal | None:
-        if release.build(host.accelerator) is None:
-            return Refusal(
-                reason=f"{self.title} runs on CUDA only", alternative="BACKEND=llama-cpp or BACKEND=vllm"
-            )
+    def supports(self, setup: Setup) -> Refusal | None:
+        model, capability = setup.model, setup.host.compute_capability
         if WeightsFormat.SAFETENSORS not in model.formats:
             return Refusal(reason=f"{self.title} reads safetensors, and {model.id} has none")
-        if host.compute_capability is not None and host.compute_capability < (7, 5):
+        if capability is not None and capability < (7, 5):
             return Refusal(reason="TurboMind needs compute capability 7.5 or newer")
         return None
 
-    def serve(self, build: Build, model: ModelTraits, profile: Profile, host: HostTraits) -> ServeSpec:
+    def serve(self, setup: Setup) -> ServeSpec:
+        model = setup.model
         argv = (
             *("lmdeploy", "serve", "api_server", "{model}", "--model-name", model.served_name),
-            *("--server-name", "{bind}", "--server-port", "{port}", "--backend", "turbomind"),
-            *_format_flags(model),
-            *_profile_flags(build, profile),
+            *("--server-name", "{bind}", "--server-port", "{port}"),
+            *(("--model-format", "awq") if model.quantization is Quantization.AWQ else ()),
+            *words(_settings(setup)),
         )
-        env = {"HF_HUB_OFFLINE": "1", "HF_HOME": f"{Mount.CACHE.value}/huggingface"}
         return ServeSpec(
             argv=argv,
-            env=env,
+            options=OptionsRef(name="lmdeploy-0.18.0", start=3),
+            env={"HF_HUB_OFFLINE": "1", "HF_HOME": f"{Mount.CACHE.value}/huggingface"},
             port=23333,
             shared_memory_bytes=16 * 2**30,
             writable=(Mount.TMP, Mount.CACHE),
@@ -73,6 +90,15 @@ class Lmdeploy(Backend):
             weights=WeightsFormat.SAFETENSORS,
             stop_s=30.0,
         )
+
+    def request(self, setup: Setup) -> RequestSpec:
+        return RequestSpec(dialect=Dialect.OPENAI_CHAT)
+
+    def deviations(self, setup: Setup) -> tuple[Deviation, ...]:
+        return deviations(_settings(setup))
+
+    def prefix_cache(self, build: Build) -> PrefixCache:
+        return PrefixCache(default_on=False)
 
     def ready(self, build: Build) -> ReadySpec:
         return ReadySpec(health_path="/health", deadline_s=1800)
@@ -99,25 +125,28 @@ class Lmdeploy(Backend):
     def failures(self, build: Build) -> tuple[FailureSignature, ...]:
         return COMMON_FAILURES
 
-    def deviations(self, build: Build, profile: Profile, host: HostTraits) -> tuple[Deviation, ...]:
-        named = "the engine's default, named because it falls back to PyTorch without a word"
-        source = Source(text="lmdeploy/archs.py:10 autoget_backend")
-        return (
-            *changed(("--backend", "turbomind"), named, source),
-            *changed(_profile_flags(build, profile), "profile matched: the same on every engine"),
-        )
 
-
-def _format_flags(model: ModelTraits) -> tuple[str, ...]:
-    return ("--model-format", "awq") if model.quantization is Quantization.AWQ else ()
-
-
-def _profile_flags(build: Build, profile: Profile) -> tuple[str, ...]:
-    if profile is Profile.DEFAULTS:
-        return ()
-    matched = MATCHED[build.accelerator]
-    return (
+def _settings(setup: Setup) -> tuple[Setting, ...]:
+    named = Setting(
+        words=("--backend", "turbomind"),
+        reason="the engine's default, named because it falls back to PyTorch without a word",
+        source=Source(text="lmdeploy/archs.py:10 autoget_backend"),
+    )
+    if setup.profile is not Profile.MATCHED:
+        return (named, *_prefix_caching(setup))
+    matched = MATCHED[setup.build.accelerator]
+    same = (
         *("--dtype", matched.dtype, "--max-batch-size", str(matched.max_sequences)),
         *("--session-len", str(matched.sequence_tokens)),
-        "--enable-prefix-caching",
     )
+    alike = Setting(words=same, reason="profile matched: the same on every engine")
+    return (named, alike, *_prefix_caching(setup))
+
+
+def _prefix_caching(setup: Setup) -> tuple[Setting, ...]:
+    asked = setup.prefix_caching
+    by_profile = asked is PrefixCaching.PROFILE and setup.profile is Profile.MATCHED
+    if asked is not PrefixCaching.ON and not by_profile:
+        return ()
+    reason = "profile matched: the same on every engine" if by_profile else "prefix caching on, as asked"
+    return (Setting(words=("--enable-prefix-caching",), reason=reason),)

@@ -138,7 +138,7 @@ class Group:
         return Draw(
             prompts=prompts.load(spec, dolly_path=self._kit.dolly_path, count_tokens=count_tokens),
             system=prompts.system_prompt(),
-            dialect=self._plan.group.dialect,
+            request=self._plan.request,
             served_name=self._plan.model.traits.served_name,
             sampling=self._plan.group.workload.sampling,
             seed=spec.seed,
@@ -151,7 +151,7 @@ class Group:
             name=f"{self._folder.id}-{self._plan.group.id}",
             image=image,
             serve=self._plan.serve,
-            model_id=self._plan.model.id,
+            model_folder=self._plan.model.traits.folder,
             weights_dir=weights.folder,
             log_path=self._log_path,
             gpus=self._gpus(),
@@ -240,7 +240,7 @@ class Group:
             prompts_name=draw.prompts.name,
             prompts_digest=draw.prompts.digest,
             packages=self._kit.checkout.packages,
-            effective=effective(self._log_path, self._backend.readbacks(self._build)),
+            effective=effective(deployment, self._backend.readbacks(self._build)),
             deviations=self._plan.deviations,
         )
 

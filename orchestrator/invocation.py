@@ -95,7 +95,7 @@ def choose_accelerator(request: Request, backends: dict[str, Backend], host: Hos
     if host.gpus and all(release.build(Accelerator.CUDA) for release in releases):
         return Accelerator.CUDA
     on_cpu = any(release.build(Accelerator.CPU) for release in releases) or not releases
-    made_here = loader.model(request.model).made is not None
+    made_here = any(model.made is not None for model in loader.choices(request.model))
     return Accelerator.CPU if on_cpu and made_here else Accelerator.CUDA
 
 

@@ -16,7 +16,7 @@ from orchestrator.errors import CellError
 from orchestrator.host.prometheus import scrape
 from orchestrator.host.telemetry import ReadingError
 from orchestrator.load.client import Live, LoadClient, Record
-from orchestrator.load.dialects import PATHS
+from orchestrator.load.dialects import path
 from orchestrator.load.draw import Draw
 from orchestrator.load.spec import LoadSpec
 from orchestrator.ready import require_alive, tail
@@ -57,7 +57,7 @@ class Target:
     def send(self, spec: LoadSpec, on_live: Callable[[Live], None] = lambda _: None) -> Record:
         """Run one stretch of load and note which prompts are used up. CellError when the engine did not
         outlive it, also when it died in the last second."""
-        record = self.client.run(spec, self.draw.dialect, on_live=on_live, watch=self.alive)
+        record = self.client.run(spec, self.draw.request.dialect, on_live=on_live, watch=self.alive)
         require_alive(self.runtime, self.deployment, self.signatures)
         self.draw.drawn(len(record.exchanges))
         return record
@@ -113,7 +113,7 @@ def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics,
         tag=cell.load.id,
         host=target.deployment.host,
         port=target.deployment.port,
-        path=PATHS[cell.group.dialect],
+        path=path(target.draw.request),
         users=users,
         ramp_s=workload.ramp_s,
         bodies=target.draw.bodies(cell.load),
@@ -165,7 +165,7 @@ def _counted(target: Target, tag: str, *, requests: int, users: int, tokens: int
         tag=tag,
         host=target.deployment.host,
         port=target.deployment.port,
-        path=PATHS[target.draw.dialect],
+        path=path(target.draw.request),
         users=users,
         ramp_s=0.0,
         bodies=target.draw.bodies(ONE_USER, max_tokens=tokens),

@@ -13,9 +13,12 @@ from backends.contract import (
     Build,
     Deviation,
     HostTraits,
+    PrefixCaching,
     Profile,
     Refusal,
     Release,
+    RequestField,
+    Setup,
     Value,
 )
 from orchestrator.catalog import loader
@@ -44,6 +47,7 @@ class Request(Value):
     model: str = DEFAULT_MODEL
     release: str = "current"
     profile: Profile = Profile.DEFAULTS
+    prefix_caching: PrefixCaching = PrefixCaching.PROFILE
     workload: str | None = None
     users: tuple[int, ...] = ()
     duration_s: float | None = Field(default=None, gt=0)
@@ -54,27 +58,32 @@ class Request(Value):
 
 
 class Chosen(Value):
-    """One backend's release and build that will serve the request on this host."""
+    """One backend's setup that will serve the request on this host."""
 
     backend: str
-    release: str
-    build: Build
+    model: Model
+    setup: Setup
+
+    @property
+    def build(self) -> Build:
+        return self.setup.build
 
 
 def choose_builds(
     request: Request, backends: Mapping[str, Backend], host: HostTraits
 ) -> tuple[list[Chosen], list[Refused]]:
     """Look up names and ask each adapter. RequestError for an unknown name; a refusal is an outcome."""
-    model = loader.model(request.model)
-    chosen, refused = [], []
+    models = loader.choices(request.model)
+    workload = shape(request, host.accelerator)
+    _require_release(request, backends)
+    chosen: list[Chosen] = []
+    refused: list[Refused] = []
     for name in dict.fromkeys(request.backends):
-        backend, release = _look_up(request, backends, name)
-        build = release.build(host.accelerator)
-        refusal = backend.supports(release, model.traits, host) or _unreachable(request, build)
-        if refusal is None and build is not None:
-            chosen.append(Chosen(backend=name, release=release.id, build=build))
-        elif refusal is not None:
-            refused.append(Refused(backend=name, release=release.id, model=model.id, refusal=refusal))
+        found = _choose(request, backends, name, models, workload, host)
+        if isinstance(found, Chosen):
+            chosen.append(found)
+        else:
+            refused.append(Refused(backend=name, release=request.release, model=request.model, refusal=found))
     if not chosen:
         raise _nothing_left(refused)
     return chosen, refused
@@ -89,9 +98,8 @@ def plan(
 ) -> Plan:
     """Everything that will happen, in order."""
     chosen, refused = choose_builds(request, backends, host)
-    model = loader.model(request.model)
     workload = shape(request, host.accelerator)
-    groups = tuple(_group(request, backends, c, model, workload, host, runtime) for c in chosen)
+    groups = tuple(_group(request, backends[c.backend], c, workload, runtime) for c in chosen)
     return Plan(groups=groups, refused=tuple(refused), notes=notes)
 
 
@@ -114,27 +122,122 @@ def shape(request: Request, accelerator: Accelerator) -> Workload:
     return workload.model_copy(update=changes)
 
 
-def _look_up(request: Request, backends: Mapping[str, Backend], name: str) -> tuple[Backend, Release]:
-    if name not in backends:
-        raise unknown("backend", name, backends)
+def _require_release(request: Request, backends: Mapping[str, Backend]) -> None:
+    """RequestError for a backend that is not there, or a release that none of those asked for has."""
+    for name in request.backends:
+        if name not in backends:
+            raise unknown("backend", name, backends)
+    known = {release.id for name in request.backends for release in backends[name].releases}
+    if request.release not in known:
+        raise unknown(f"release of {', '.join(request.backends)}", request.release, known)
+
+
+def _choose(
+    request: Request,
+    backends: Mapping[str, Backend],
+    name: str,
+    models: tuple[Model, ...],
+    workload: Workload,
+    host: HostTraits,
+) -> Chosen | Refusal:
+    """The first of the models that the backend serves here, else why none."""
     backend = backends[name]
     release = backend.release(request.release)
     if release is None:
-        raise unknown(f"release of {name}", request.release, [r.id for r in backend.releases])
+        instead = " or ".join(f"RELEASE={r.id}" for r in backend.releases)
+        return Refusal(reason=f"{backend.title} has no release {request.release}", alternative=instead)
     if request.profile not in release.profiles:
-        known = [p.value for p in release.profiles]
-        raise unknown(f"profile of {name} {release.id}", request.profile.value, known)
-    return backend, release
-
-
-def _unreachable(request: Request, build: Build | None) -> Refusal | None:
-    """Why a build cannot be had at all, or not in the runtime that was asked for."""
+        instead = " or ".join(f"PROFILE={p.value}" for p in release.profiles)
+        reason = f"{backend.title} {release.id} has no {request.profile.value} settings"
+        return Refusal(reason=reason, alternative=instead)
+    build = release.build(host.accelerator)
     if build is None:
-        return Refusal(reason="this release has no build for this accelerator")
+        return _no_build(backend, release, backends, host)
+    refusals = []
+    for model in models:
+        setup = Setup(
+            build=build,
+            model=model.traits,
+            profile=request.profile,
+            host=host,
+            prefix_caching=request.prefix_caching,
+        )
+        refusal = _refusal(request, backend, setup, workload)
+        if refusal is None:
+            return Chosen(backend=name, model=model, setup=setup)
+        refusals.append(refusal)
+    alternatives = [r.alternative for r in refusals if r.alternative]
+    return Refusal(
+        reason="; ".join(dict.fromkeys(r.reason for r in refusals)),
+        alternative=alternatives[0] if alternatives else None,
+    )
+
+
+def _no_build(
+    backend: Backend, release: Release, backends: Mapping[str, Backend], host: HostTraits
+) -> Refusal:
+    wanted = host.accelerator
+    others = [
+        f"BACKEND={name}"
+        for name, other in backends.items()
+        if other is not backend and any(r.build(wanted) for r in other.releases)
+    ]
+    own = [f"RELEASE={r.id}" for r in backend.releases if r.build(wanted)]
+    if wanted is Accelerator.CUDA:
+        own += [f"ACCELERATOR={b.accelerator.value}" for b in release.builds]
+    has = " and ".join(b.accelerator.value for b in release.builds)
+    reason = f"{backend.title} {release.id} runs on {has} only, not on {wanted.value}"
+    return Refusal(reason=reason, alternative=" or ".join([*own, *others]) or None)
+
+
+def _refusal(request: Request, backend: Backend, setup: Setup, workload: Workload) -> Refusal | None:
+    return (
+        _unreachable(request, setup.build)
+        or backend.supports(setup)
+        or _too_large(setup)
+        or _no_prefix_switch(backend, setup)
+        or _no_fixed_lengths(backend, setup, workload)
+    )
+
+
+def _unreachable(request: Request, build: Build) -> Refusal | None:
+    """Why a build cannot be had in the runtime that was asked for."""
     if request.runtime is RuntimeChoice.PROCESS and not build.packages:
         reason = f"{build.version} comes as an image only, and no process can run it"
         return Refusal(reason=reason, alternative="RUNTIME=docker")
     return None
+
+
+def _too_large(setup: Setup) -> Refusal | None:
+    """Weights that alone fill the GPU leave no room for a single token's KV cache."""
+    model, memory_bytes = setup.model, setup.host.gpu_memory_bytes
+    if memory_bytes is None or model.served_bytes < memory_bytes:
+        return None
+    held, there = model.served_bytes / 1e9, memory_bytes / 1e9
+    return Refusal(
+        reason=f"{model.id} takes {held:.0f} GB of the GPU's {there:.0f} GB",
+        alternative="a smaller or a quantised model",
+    )
+
+
+def _no_prefix_switch(backend: Backend, setup: Setup) -> Refusal | None:
+    asked, cache = setup.prefix_caching, backend.prefix_cache(setup.build)
+    if asked is PrefixCaching.PROFILE or (cache.default_on is not None and cache.can_switch):
+        return None
+    if cache.default_on is None:
+        if asked is PrefixCaching.OFF:
+            return None
+        return Refusal(reason=f"{setup.build.version} has no prefix cache", alternative="PREFIX_CACHE=off")
+    if cache.default_on is (asked is PrefixCaching.ON):
+        return None
+    return Refusal(reason=f"{setup.build.version} cannot switch its prefix cache {asked.value}")
+
+
+def _no_fixed_lengths(backend: Backend, setup: Setup, workload: Workload) -> Refusal | None:
+    if not workload.sampling.ignore_eos or RequestField.IGNORE_EOS not in backend.request(setup).refused:
+        return None
+    reason = f"{setup.build.version} cannot be told to ignore the end of an answer, as {workload.id} asks"
+    return Refusal(reason=reason, alternative="a workload with natural lengths")
 
 
 def _nothing_left(refused: list[Refused]) -> RequestError:
@@ -144,38 +247,35 @@ def _nothing_left(refused: list[Refused]) -> RequestError:
 
 
 def _group(
-    request: Request,
-    backends: Mapping[str, Backend],
-    chosen: Chosen,
-    model: Model,
-    workload: Workload,
-    host: HostTraits,
-    runtime: RuntimeKind,
+    request: Request, backend: Backend, chosen: Chosen, workload: Workload, runtime: RuntimeKind
 ) -> GroupPlan:
-    backend, build = backends[chosen.backend], chosen.build
-    image = backend.image(_look_up(request, backends, chosen.backend)[1], build)
+    setup, build = chosen.setup, chosen.build
+    image, asked = backend.image(build), backend.request(setup)
     base = build.based_on(request.base)
     group = CellGroup(
         backend=chosen.backend,
-        release=chosen.release,
+        release=build.release,
         version=build.version,
         accelerator=build.accelerator,
-        model=model.id,
+        model=chosen.model.id,
+        family=request.model if request.model != chosen.model.id else None,
         profile=request.profile,
+        prefix_caching=request.prefix_caching,
         runtime=runtime,
-        dialect=backend.dialects(build)[0],
+        dialect=asked.dialect,
         workload=workload,
         loads=tuple(Load(users=u, system_prompt=s) for s in workload.system_prompts for u in workload.users),
     )
     return GroupPlan(
         group=group,
-        model=model,
+        model=chosen.model,
         image=image,
         base=base,
         dockerfile=render(image, base=base) if runtime is RuntimeKind.DOCKER else None,
-        serve=backend.serve(build, model.traits, request.profile, host),
-        steps=(model.origin,),
-        deviations=(*_runtime_deviation(runtime), *backend.deviations(build, request.profile, host)),
+        steps=backend.steps(setup),
+        serve=backend.serve(setup),
+        request=asked,
+        deviations=(*_runtime_deviation(runtime), *backend.deviations(setup)),
         port=request.port,
     )
 

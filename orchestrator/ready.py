@@ -94,11 +94,24 @@ def tail(log_path: Path) -> str:
     return "\n".join(_recent(log_path).splitlines()[-TAIL_LINES:])
 
 
-def effective(log_path: Path, readbacks: Sequence[Readback]) -> dict[str, str]:
-    """Settings in force as the log tells them; the last mention counts."""
-    text = log_path.read_text(errors="replace") if log_path.exists() else ""
-    found = ((r.name, re.findall(r.pattern, text)) for r in readbacks)
+def effective(deployment: Deployment, readbacks: Sequence[Readback]) -> dict[str, str]:
+    """Settings in force as the engine's log and pages tell them; the last mention counts, and what is not
+    found is not in it."""
+    log_path = deployment.log_path
+    texts: dict[str | None, str] = {None: log_path.read_text(errors="replace") if log_path.exists() else ""}
+    with httpx.Client(base_url=deployment.url, timeout=PROBE_S, trust_env=False) as http:
+        for path in {r.path for r in readbacks if r.path is not None}:
+            texts[path] = _page(http, path)
+    found = ((r.name, re.findall(r.pattern, texts[r.path])) for r in readbacks)
     return {name: str(values[-1]).strip() for name, values in found if values}
+
+
+def _page(http: httpx.Client, path: str) -> str:
+    try:
+        reply = http.get(path)
+    except httpx.HTTPError:
+        return ""
+    return reply.text if reply.is_success else ""
 
 
 def _climb(http: httpx.Client, runtime: Runtime, deployment: Deployment, ladder: Ladder) -> None:

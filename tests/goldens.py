@@ -19,6 +19,7 @@ from backends.contract import (
     Profile,
     Release,
     ServeSpec,
+    Setup,
 )
 from orchestrator.catalog import loader
 from orchestrator.render import render
@@ -63,11 +64,15 @@ class Case:
         return loader.model(MODELS[self.build.accelerator]).traits
 
     @property
+    def setup(self) -> Setup:
+        return Setup(build=self.build, model=self.model, profile=self.profile, host=self.host)
+
+    @property
     def serve(self) -> ServeSpec:
-        return self.backend.serve(self.build, self.model, self.profile, self.host)
+        return self.backend.serve(self.setup)
 
     def dockerfile(self) -> str:
-        return render(self.backend.image(self.release, self.build), base=self.build.base)
+        return render(self.backend.image(self.build), base=self.build.base)
 
     def argv(self) -> str:
         found = {"argv": self.serve.argv, "env": self.serve.env}

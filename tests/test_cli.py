@@ -109,10 +109,18 @@ def levelbench(*words: str, cwd: Path, **environment: str) -> subprocess.Complet
     [
         ("--backend vlm", "unknown backend 'vlm'. Did you mean 'vllm'?", "known: llama-cpp, "),
         ("--backend llama-cpp,nix", "unknown backend 'nix'.", "known: llama-cpp, "),
-        ("--model smal", "unknown model 'smal'. Did you mean 'small'?", "known: 70b-awq, 8b, small"),
+        (
+            "--model smal",
+            "unknown model 'smal'. Did you mean 'small'?",
+            "known: 70b-4bit, 70b-awq, 70b-int4-awq",
+        ),
         ("--workload articel", "unknown workload 'articel'. Did you mean 'article'?", "known: article"),
         ("--release curent", "unknown release of llama-cpp 'curent'. Did you mean 'current'?", "known: "),
-        ("--profile published", "unknown profile of llama-cpp current 'published'.", "known: defaults"),
+        (
+            "--profile published",
+            "llama-cpp: llama.cpp current has no published settings",
+            "try PROFILE=defaults",
+        ),
         ("--backend ,", "no backend was named", "for example BACKEND=llama-cpp"),
         ("--users one", "users 'one' are not numbers", "for example USERS=10,50,100"),
         ("--users 1,2.5", "users '1,2.5' are not numbers", "for example USERS=10,50,100"),
@@ -125,7 +133,11 @@ def levelbench(*words: str, cwd: Path, **environment: str) -> subprocess.Complet
         ("--duration inf", "a duration of inf s cannot be measured", "for example DURATION=300"),
         ("--workload article --duration 20", "workload 'article' ramps for 20 s", "DURATION must be longer"),
         ("--model tiny-awq", "llama-cpp: llama.cpp reads GGUF only", "try MODEL=small"),
-        ("--accelerator cuda", "llama-cpp: llama.cpp has no cuda build", "try ACCELERATOR=cpu"),
+        (
+            "--accelerator cuda",
+            "llama-cpp: llama.cpp current runs on cpu only, not on cuda",
+            "try ACCELERATOR=cpu",
+        ),
     ],
 )
 def test_impossible_request_is_told(typed: Typed, command: str, words: str, message: str, hint: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract import Dialect, FailureCause, FailureSignature, Gauge, MetricsMap
+from backends.contract import Dialect, FailureCause, FailureSignature, Gauge, MetricsMap, RequestSpec
 from orchestrator import measure
 from orchestrator.catalog import loader
 from orchestrator.catalog.prompts import PromptSet
@@ -64,7 +64,7 @@ def target(
         runtime=runtime or FakeRuntime(),
         deployment=Deployment("d", "1", "127.0.0.1", port, (), {}, log_path, 0.0, RuntimeKind.PROCESS),
         client=client or FakeClient(),  # type: ignore[arg-type]
-        draw=Draw(prompts, "be brief", chat, "tiny", Sampling(max_tokens=64), 1),
+        draw=Draw(prompts, "be brief", RequestSpec(dialect=chat), "tiny", Sampling(max_tokens=64), 1),
         signatures=SIGNATURES,
         metrics=metrics,
         clock=time,

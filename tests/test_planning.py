@@ -5,11 +5,23 @@ from __future__ import annotations
 import pytest
 
 from backends import load_backends
-from backends.contract import Accelerator, Backend, HostTraits, Profile, Refusal
+from backends.contract import (
+    Accelerator,
+    Backend,
+    HostTraits,
+    PrefixCache,
+    PrefixCaching,
+    Profile,
+    Refusal,
+    RequestField,
+)
 from orchestrator import invocation, planning
+from orchestrator.catalog import loader
 from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
+from orchestrator.domain.model import Family
 from orchestrator.domain.plan import Plan, Refused
 from orchestrator.domain.provenance import Gpu, Host
+from orchestrator.domain.workload import Sampling
 from orchestrator.errors import RequestError
 from orchestrator.planning import AcceleratorChoice, Request
 from tests.fakes.backend import FakeBackend
@@ -26,9 +38,19 @@ GPU = Gpu(uuid="GPU-1", name="G", memory_bytes=2**36, driver="1")
 
 
 def plan(
-    *names: str, host: HostTraits = CPU, runtime: RuntimeKind = RuntimeKind.PROCESS, **request: object
+    *names: str,
+    host: HostTraits = CPU,
+    runtime: RuntimeKind = RuntimeKind.PROCESS,
+    backends: dict[str, Backend] = FAKES,
+    **request: object,
 ) -> Plan:
-    return planning.plan(asked(*names, **request), FAKES, host, runtime)
+    return planning.plan(asked(*names, **request), backends, host, runtime)
+
+
+def without_the_old_release() -> FakeBackend:
+    backend = FakeBackend("first")
+    backend.releases = backend.releases[:1]
+    return backend
 
 
 def asked(*names: str, **request: object) -> Request:
@@ -57,7 +79,7 @@ def test_unknown_model_is_told_with_the_nearest_name() -> None:
     message, hint = refusal(model="tinny")
 
     assert "unknown model 'tinny'. Did you mean 'tiny'?" == message
-    assert hint == "known: 70b-awq, 8b, small, tiny, tiny-awq"
+    assert hint == "known: 70b-4bit, 70b-awq, 70b-int4-awq, 70b-q4f16_1, 8b, small, tiny, tiny-awq"
 
 
 def test_unknown_workload_is_told_with_the_nearest_name() -> None:
@@ -75,8 +97,11 @@ def test_unknown_release_is_told_with_the_list() -> None:
 
 
 def test_profile_that_a_release_lacks_is_told() -> None:
-    """`published` belongs to the releases of the published benchmark."""
-    expected = ("unknown profile of first current 'published'.", "known: defaults, matched")
+    """`published` belongs to the engines of the published benchmark."""
+    expected = (
+        "first: Fake current has no published settings",
+        "try PROFILE=defaults or PROFILE=matched",
+    )
 
     assert expected == refusal(profile=Profile.PUBLISHED)
 
@@ -96,15 +121,92 @@ def test_every_refusal_is_told() -> None:
 def test_refused_backend_beside_a_good_one_stands_in_the_plan() -> None:
     """A comparison goes on without it, and says so."""
     made = plan("first", "second", host=CUDA)
-    why = Refusal(reason="no cuda build", alternative="RELEASE=current")
+    why = Refusal(
+        reason="Fake current runs on cpu only, not on cuda",
+        alternative="RELEASE=2024-06 or ACCELERATOR=cpu or BACKEND=second",
+    )
 
     assert ["second"] == [g.group.backend for g in made.groups]
     assert (Refused(backend="first", release="current", model="tiny", refusal=why),) == made.refused
 
 
 def test_release_without_a_build_for_the_host_is_refused() -> None:
-    """The adapter's word, not a crash."""
-    assert "second: no cpu build" == refusal("second", release="2024-06")[0]
+    """A reason and what has one, not a crash."""
+    message, hint = refusal("second", release="2024-06")
+
+    assert "second: Fake 2024-06 runs on cuda only, not on cpu" == message
+    assert "try RELEASE=current or BACKEND=first" == hint
+
+
+def test_a_release_of_another_backend_is_refused() -> None:
+    """Where one engine of several has no such release, the others go on."""
+    made = plan(
+        "first",
+        "second",
+        host=CUDA,
+        release="2024-06",
+        backends={**FAKES, "first": without_the_old_release()},
+    )
+
+    assert ["second"] == [g.group.backend for g in made.groups]
+    assert "Fake has no release 2024-06" == made.refused[0].refusal.reason
+    assert "RELEASE=current" == made.refused[0].refusal.alternative
+
+
+@pytest.mark.parametrize(("model", "chosen"), [("either", "tiny-awq"), ("tiny", "tiny")])
+def test_a_family_gives_each_engine_its_own_form(
+    monkeypatch: pytest.MonkeyPatch, model: str, chosen: str
+) -> None:
+    """The first of its models that the engine serves; results are compared under the family's name."""
+    family = Family(id="either", title="for tests", models=("tiny-awq", "tiny"))
+    monkeypatch.setattr(loader, "families", lambda: {"either": family})
+    able = FakeBackend("able")
+    able.reads_awq = True
+    made = plan("able", "first", model=model, backends={"able": able, **FAKES})
+
+    assert [chosen, "tiny"] == [g.group.model for g in made.groups]
+    assert [model, model] == [g.group.compared_as for g in made.groups]
+
+
+def test_weights_that_fill_the_gpu_are_refused() -> None:
+    """Before anything is fetched."""
+    small = CUDA.model_copy(update={"gpu_memory_bytes": 10**6})
+    message, _ = refusal("second", host=small)
+
+    assert "second: tiny takes 0 GB of the GPU's 0 GB" == message
+
+
+@pytest.mark.parametrize(
+    ("cache", "asked", "reason"),
+    [
+        (PrefixCache(default_on=None), PrefixCaching.ON, "1.0 has no prefix cache"),
+        (PrefixCache(default_on=None), PrefixCaching.OFF, None),
+        (PrefixCache(default_on=True, can_switch=False), PrefixCaching.ON, None),
+        (PrefixCache(default_on=True, can_switch=False), PrefixCaching.OFF, "1.0 cannot switch"),
+        (PrefixCache(default_on=False), PrefixCaching.ON, None),
+    ],
+)
+def test_prefix_caching_is_refused_where_it_cannot_be_had(
+    cache: PrefixCache, asked: PrefixCaching, reason: str | None
+) -> None:
+    """Never another state than the one asked for."""
+    backend = FakeBackend("first")
+    backend.cache = cache
+    if reason is None:
+        (group,) = plan("first", prefix_caching=asked, backends={"first": backend}).groups
+        assert asked is group.group.prefix_caching
+    else:
+        assert reason in refusal("first", prefix_caching=asked, backends={"first": backend})[0]
+
+
+def test_fixed_lengths_are_refused_where_they_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that stops at its own end would do less work than the others."""
+    fixed = loader.workload("short").model_copy(update={"sampling": Sampling(ignore_eos=True)})
+    monkeypatch.setattr(loader, "workload", lambda _: fixed)
+    backend = FakeBackend("first")
+    backend.refused = (RequestField.IGNORE_EOS,)
+
+    assert "cannot be told to ignore the end" in refusal("first", backends={"first": backend})[0]
 
 
 def test_backends_run_in_the_order_asked_for_and_once_each() -> None:

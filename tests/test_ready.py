@@ -143,8 +143,17 @@ def test_settings_in_force_are_read_from_the_log(tmp_path: Path) -> None:
         Readback(name="dtype", pattern=r"dtype=(\w+)"),
     )
 
-    assert {"slots": "4"} == effective(log, readbacks)
-    assert {} == effective(tmp_path / "none", readbacks)
+    assert {"slots": "4"} == effective(deployment(9, log), readbacks)
+    assert {} == effective(deployment(9, tmp_path / "none"), readbacks)
+
+
+def test_settings_in_force_are_read_from_the_engines_pages(tmp_path: Path) -> None:
+    """Some engines tell on a page what they chose; a page that is not there tells nothing."""
+    found = Readback(name="batch", pattern=r'"max_batch":(\d+)', path="/info")
+    absent = Readback(name="dtype", pattern=r"(.+)", path="/none")
+    with FakeEngine(steady(), gets={"/info": (200, '{"max_batch":64}')}) as engine:
+        assert {"batch": "64"} == effective(deployment(engine.port, tmp_path / "log"), (found, absent))
+    assert {} == effective(deployment(engine.port, tmp_path / "log"), (found,))
 
 
 def test_tail_is_the_end_of_a_long_log(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from backends.contract import Value
-from orchestrator.domain.model import Model
+from orchestrator.domain.model import Family, Model
 from orchestrator.domain.workload import Workload
 from orchestrator.errors import RequestError, unknown
 
@@ -31,6 +31,20 @@ def model(model_id: str) -> Model:
 def workload(workload_id: str) -> Workload:
     """The workload of that id; RequestError with the nearest name otherwise."""
     return _pick("workload", workload_id, workloads())
+
+
+def choices(name: str) -> tuple[Model, ...]:
+    """The models that a name stands for, the preferred one first: a family's, or the one of that id."""
+    if name in families():
+        return tuple(model(model_id) for model_id in families()[name].models)
+    if name not in models():
+        raise unknown("model", name, [*models(), *families()])
+    return (models()[name],)
+
+
+@cache
+def families() -> dict[str, Family]:
+    return read(_FOLDER / "families.toml", Family)
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from backends.contract import Accelerator, Dialect, Profile, Value
+from backends.contract import Accelerator, Dialect, PrefixCaching, Profile, Value
 from orchestrator.domain.workload import SystemPrompt, Workload
 
 
@@ -36,14 +36,18 @@ class Load(Value):
 
 
 class CellGroup(Value):
-    """All cells that one deployment serves, in the order in which they run."""
+    """All cells that one deployment serves, in the order in which they run. `family` is the name under which
+    several engines' own forms of a model are compared."""
 
     backend: str
     release: str
     version: str
     accelerator: Accelerator
     model: str
+    family: str | None = None
     profile: Profile
+    prefix_caching: PrefixCaching = PrefixCaching.PROFILE
+    extra_args: tuple[str, ...] = ()
     runtime: RuntimeKind
     dialect: Dialect
     workload: Workload
@@ -52,6 +56,10 @@ class CellGroup(Value):
     @property
     def id(self) -> str:
         return f"{self.backend}-{self.release}-{self.model}-{self.profile.value}"
+
+    @property
+    def compared_as(self) -> str:
+        return self.family or self.model
 
     @property
     def cells(self) -> tuple[Cell, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from backends.contract import ModelTraits, Quantization, Value, WeightsFormat
 
 
@@ -31,6 +33,9 @@ class Model(Value):
     dtype: str
     parameters: int
     weights_bytes: int
+    served_bytes: int | None = Field(
+        default=None, description="in the engine's memory, where its own tool compresses the weights first"
+    )
     context_tokens: int
     architecture: str = "LlamaForCausalLM"
 
@@ -49,10 +54,22 @@ class Model(Value):
         return ModelTraits(
             id=self.id,
             served_name=self.id,
+            folder=self.hub.repository.rpartition("/")[2] if self.hub is not None else self.id,
             formats=self.formats,
             quantization=self.quantization,
             dtype=self.dtype,
+            parameters=self.parameters,
             weights_bytes=self.weights_bytes,
+            served_bytes=self.served_bytes or self.weights_bytes,
             context_tokens=self.context_tokens,
             architecture=self.architecture,
         )
+
+
+class Family(Value):
+    """A name under which different weights of the same model are compared: each engine gets the first of
+    `models` that it serves, as the published benchmark gave each its own 4-bit scheme."""
+
+    id: str
+    title: str
+    models: tuple[str, ...] = Field(min_length=1)

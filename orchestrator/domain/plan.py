@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from backends.contract import Accelerator, Deviation, ImageSpec, Refusal, ServeSpec, Value
+from backends.contract import (
+    Accelerator,
+    Deviation,
+    ImageSpec,
+    Refusal,
+    RequestSpec,
+    ServeSpec,
+    StepSpec,
+    Value,
+)
 from orchestrator.domain.cell import CellGroup
 from orchestrator.domain.model import Model
 
 IMAGE_BYTES_PER_S = 40e6  # building or pulling: a guess before there is a history of phases
 WEIGHTS_BYTES_PER_S = 100e6
+STEP_BYTES_PER_S = 50e6
 UP_S = 20.0
 PER_CELL_S = 3.0
 
@@ -20,8 +30,9 @@ class GroupPlan(Value):
     image: ImageSpec
     base: str
     dockerfile: str | None
+    steps: tuple[StepSpec, ...]
     serve: ServeSpec
-    steps: tuple[str, ...]
+    request: RequestSpec
     deviations: tuple[Deviation, ...]
     port: int = 0
 
@@ -32,8 +43,14 @@ class GroupPlan(Value):
     @property
     def prepare_s(self) -> float:
         """Estimate of everything before the first cell, with nothing in the caches."""
-        build_s = self.image.build.install_bytes / IMAGE_BYTES_PER_S
-        return build_s + self.model.weights_bytes / WEIGHTS_BYTES_PER_S + UP_S
+        build_s = sum(image.build.install_bytes for image in self.images) / IMAGE_BYTES_PER_S
+        steps_s = sum(step.output_bytes for step in self.steps) / STEP_BYTES_PER_S
+        return build_s + self.model.weights_bytes / WEIGHTS_BYTES_PER_S + steps_s + UP_S
+
+    @property
+    def images(self) -> tuple[ImageSpec, ...]:
+        """The engine's, and those that its steps bring along."""
+        return tuple(dict.fromkeys((self.image, *(step.image for step in self.steps if step.image))))
 
     @property
     def memory_bytes(self) -> int:
@@ -42,7 +59,8 @@ class GroupPlan(Value):
 
     @property
     def disk_bytes(self) -> int:
-        return self.image.build.install_bytes + self.model.weights_bytes
+        images = sum(image.build.install_bytes for image in self.images)
+        return images + self.model.weights_bytes + sum(step.output_bytes for step in self.steps)
 
 
 class Refused(Value):

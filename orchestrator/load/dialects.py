@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.contract import Dialect
+from backends.contract import Dialect, RequestField, RequestSpec
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.workload import Sampling
 from orchestrator.load.spec import Reply
@@ -30,23 +30,31 @@ PATHS = {
 }
 
 
-def body(dialect: Dialect, model: str, prompt: str, system: str | None, sampling: Sampling) -> bytes:
-    """The JSON body of one streaming request. Every sampling field is sent, so that no default of the
-    engine or of the model's generation_config decides."""
+def path(request: RequestSpec) -> str:
+    """Where requests of this release go."""
+    return request.path or PATHS[request.dialect]
+
+
+def body(request: RequestSpec, model: str, prompt: str, system: str | None, sampling: Sampling) -> bytes:
+    """The JSON body of one streaming request. Every sampling field that the release takes is sent, so that
+    no default of the engine or of the model's generation_config decides."""
+    optional: dict[RequestField, dict[str, Any]] = {
+        RequestField.TEMPERATURE: {"temperature": sampling.temperature},
+        RequestField.TOP_P: {"top_p": sampling.top_p},
+        RequestField.USAGE: {"stream_options": {"include_usage": True}},
+        RequestField.SEED: {} if sampling.seed is None else {"seed": sampling.seed},
+        RequestField.IGNORE_EOS: {"ignore_eos": True} if sampling.ignore_eos else {},
+    }
     fields: dict[str, Any] = {
         "model": model,
-        **_PROMPTS[dialect](prompt, system),
+        **_PROMPTS[request.dialect](prompt, system),
         "max_tokens": sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
         "stream": True,
-        "stream_options": {"include_usage": True},
     }
-    if sampling.seed is not None:
-        fields["seed"] = sampling.seed
-    if sampling.ignore_eos:
-        fields["ignore_eos"] = True
-    return json.dumps(fields, ensure_ascii=False).encode()
+    for name, value in optional.items():
+        if name not in request.refused:
+            fields.update(value)
+    return json.dumps({**fields, **request.fields}, ensure_ascii=False).encode()
 
 
 def exchange(dialect: Dialect, reply: Reply) -> Exchange:

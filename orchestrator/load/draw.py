@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 
-from backends.contract import Dialect
+from backends.contract import RequestSpec
 from orchestrator.catalog.prompts import PromptSet
 from orchestrator.domain.cell import Load
 from orchestrator.domain.workload import Sampling, SystemPrompt
@@ -19,7 +19,7 @@ class Draw:
 
     prompts: PromptSet
     system: str
-    dialect: Dialect
+    request: RequestSpec
     served_name: str
     sampling: Sampling
     seed: int
@@ -34,7 +34,7 @@ class Draw:
         order = list(islice(self.prompts.order(self.seed), count))
         first = self.at % count
         return tuple(
-            body(self.dialect, self.served_name, self.prompts.texts[i], system, sampling)
+            body(self.request, self.served_name, self.prompts.texts[i], system, sampling)
             for i in (*order[first:], *order[:first])
         )
 

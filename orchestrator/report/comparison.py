@@ -88,7 +88,7 @@ def _spread(results: Sequence[Result]) -> str:
     loads: dict[tuple[str, str, str], list[tuple[float, Level]]] = {}
     for r in results:
         if r.metrics and r.metrics.output_tokens.mean and level(r) is not Level.INVALID:
-            work = (r.cell.group.model, r.cell.group.workload.id, r.cell.load.id)
+            work = (r.cell.group.compared_as, r.cell.group.workload.id, r.cell.load.id)
             loads.setdefault(work, []).append((r.metrics.output_tokens.mean, level(r)))
     spreads = [_difference(min(of), max(of)) for of in loads.values() if len(of) > 1]
     if not spreads:

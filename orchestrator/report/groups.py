@@ -101,7 +101,7 @@ def _ttft_s(result: Result) -> float:
 
 
 def _work(cell: Cell) -> tuple[str, str, str]:
-    return cell.group.model, cell.group.workload.id, cell.load.system_prompt.value
+    return cell.group.compared_as, cell.group.workload.id, cell.load.system_prompt.value
 
 
 def _title(key: tuple[str, str, str], *, with_workload: bool) -> str:

@@ -38,11 +38,17 @@ def _group(plan: GroupPlan) -> Iterator[str]:
         yield f"  install   {', '.join(p.lock for p in plan.image.build.packages) or 'nothing: docker only'}"
     else:
         yield f"  image     {plan.image.template} from {plan.base}"
+    yield f"  weights   {plan.model.origin}"
     for step in plan.steps:
-        yield f"  step      {step}"
+        where = "" if step.image is None else f", in {step.image.template} from {step.image.build.base}"
+        yield f"  step      {step.id}: {step.title}{where}"
+        yield f"            {shlex.join(step.argv)}"
     yield f"  argv      {shlex.join(plan.serve.argv)}"
     for name, value in sorted(plan.serve.env.items()):
         yield f"  env       {name}={value}"
+    for file in plan.serve.files:
+        yield f"  file      {{config}}/{file.path}, {len(file.text.splitlines())} lines"
+    yield f"  requests  {plan.request.dialect.value}, prompts as {plan.request.template.value}"
     yield f"  workload  {workload.id}: {workload.title}"
     yield (
         f"  cells     {', '.join(c.load.id for c in group.cells)}: {workload.length_s:.0f} s each, "

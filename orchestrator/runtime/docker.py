@@ -99,7 +99,7 @@ class DockerRuntime:
 
     def up(self, spec: DeploymentSpec) -> Deployment:
         placement = Placement(
-            model=f"/models/{spec.model_id}", files=FILES_IN_IMAGE, bind=EVERYWHERE, port=spec.serve.port
+            model=f"/models/{spec.model_folder}", files=FILES_IN_IMAGE, bind=EVERYWHERE, port=spec.serve.port
         )
         try:
             with translated("the container could not be started"):

@@ -53,10 +53,10 @@ def build(
     missing = base_missing(client, base, pull=True)
     if missing is not None:
         raise HostError(missing, hint="import a base image and name it with BASE=, or use RUNTIME=process")
-    with translated(f"the image of {spec.backend} {spec.build.version} could not be made"):
+    with translated(f"the image of {spec.name} {spec.build.version} could not be made"):
         base_image = client.images.get(base)
         dockerfile = render(spec, base=base)
-        tag = f"levelbench/{spec.backend}:{content_key(spec, dockerfile, str(base_image.id))}"
+        tag = f"levelbench/{spec.name}:{content_key(spec, dockerfile, str(base_image.id))}"
         with file_lock(cache_dir / "images.lock", f"builds {tag}", progress=progress):
             found = find(client, tag) or _make(client, spec, tag, dockerfile, cache_dir, env, progress)
     digests = base_image.attrs.get("RepoDigests") or [str(base_image.id)]
@@ -110,7 +110,7 @@ def _make(
 def _remove_stages(client: docker.DockerClient, spec: ImageSpec) -> None:
     """What the builder leaves besides the image: the stage with the wheels is as large as the image itself,
     and a build that failed leaves every stage as far as it came. All carry the release's labels."""
-    labels = [f"{OURS}=1", f"{OURS}.backend={spec.backend}", f"{OURS}.release={spec.release}"]
+    labels = [f"{OURS}=1", f"{OURS}.backend={spec.name}", f"{OURS}.release={spec.release}"]
     for image in client.images.list(filters={"dangling": True, "label": labels}):
         with suppress(APIError):  # in use, or gone already: then it is not ours to remove
             client.images.remove(image.id)
@@ -153,7 +153,7 @@ def _build(client: docker.DockerClient, folder: str, tag: str, spec: ImageSpec, 
             progress(tail[-1])
     if failed:
         raise CellError(
-            f"the image of {spec.backend} {spec.build.version} could not be built",
+            f"the image of {spec.name} {spec.build.version} could not be built",
             hint="see the build's last lines; `make plan` shows the template and its base",
             log_tail="\n".join(tail),
         )

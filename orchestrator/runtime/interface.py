@@ -21,7 +21,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSpec:
-    """What is asked for. `weights_dir` is the host's folder, mounted read-only; `gpus` are UUIDs.
+    """What is asked for. `weights_dir` is the host's folder, mounted read-only under the name `model_folder`,
+    which some engines take a hint from; `gpus` are UUIDs.
 
     `port` 0 lets the runtime choose a free one. The engine's whole output goes to `log_path`.
     """
@@ -29,7 +30,7 @@ class DeploymentSpec:
     name: str
     image: Image
     serve: ServeSpec
-    model_id: str
+    model_folder: str
     weights_dir: Path
     log_path: Path
     gpus: tuple[str, ...] = ()

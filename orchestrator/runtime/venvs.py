@@ -69,10 +69,10 @@ def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progr
     require_python(spec.build)
     if not spec.build.packages:
         raise RequestError(
-            f"{spec.backend} {spec.build.version} comes as an image only",
+            f"{spec.name} {spec.build.version} comes as an image only",
             hint="RUNTIME=docker, on a host with a Docker daemon",
         )
-    home = folder / f"{spec.backend}-{spec.release}-{content_key(spec.build)}"
+    home = folder / f"{spec.name}-{spec.release}-{content_key(spec.build)}"
     with file_lock(beside(home), f"installs {home.name}", progress=progress):
         if not _is_whole(home):
             if home.exists():

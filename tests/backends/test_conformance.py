@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
@@ -13,12 +14,13 @@ from backends.contract import (
     Build,
     FailureCause,
     Gauge,
+    PrefixCaching,
     Profile,
-    Release,
     Value,
     WeightsFormat,
 )
 from orchestrator.catalog import loader
+from orchestrator.domain.workload import Sampling
 from orchestrator.load import dialects
 from orchestrator.render import FOLDER, render
 from orchestrator.runtime.placement import Placement
@@ -34,14 +36,14 @@ ADDRESS = {"--host", "--port", "--server-name", "--server-port"}
 
 # What an adapter is asked for one case; each is asked twice and sent through JSON
 ASKED: dict[str, Callable[[Case], object]] = {
-    "image": lambda c: c.backend.image(c.release, c.build),
+    "image": lambda c: c.backend.image(c.build),
     "serve": lambda c: c.serve,
     "ready": lambda c: c.backend.ready(c.build),
     "metrics": lambda c: c.backend.metrics(c.build),
     "readbacks": lambda c: c.backend.readbacks(c.build),
     "failures": lambda c: c.backend.failures(c.build),
-    "deviations": lambda c: c.backend.deviations(c.build, c.profile, c.host),
-    "supports": lambda c: c.backend.supports(c.release, c.model, c.host),
+    "deviations": lambda c: c.backend.deviations(c.setup),
+    "supports": lambda c: c.backend.supports(c.setup),
     "release": lambda c: c.release,
 }
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -73,16 +75,17 @@ def test_every_value_survives_json(case: Case, verb: str) -> None:
 @each_case
 def test_the_usual_model_is_served(case: Case) -> None:
     """Each build can serve the model that its accelerator's default run takes."""
-    assert case.backend.supports(case.release, case.model, case.host) is None
+    assert case.backend.supports(case.setup) is None
 
 
 @each_build
 def test_every_model_is_served_or_refused_with_a_reason(case: Case) -> None:
     """No model of the catalogue makes an adapter fail, and what it refuses it explains."""
     for model in loader.models().values():
-        refusal = case.backend.supports(case.release, model.traits, case.host)
+        setup = case.setup.model_copy(update={"model": model.traits})
+        refusal = case.backend.supports(setup)
         if refusal is None:
-            serve = case.backend.serve(case.build, model.traits, case.profile, case.host)
+            serve = case.backend.serve(setup)
             assert serve.weights in model.formats
         else:
             assert len(refusal.reason) > 10
@@ -91,15 +94,15 @@ def test_every_model_is_served_or_refused_with_a_reason(case: Case) -> None:
 @each_build
 def test_a_model_in_no_format_is_refused(case: Case) -> None:
     """An engine that is given nothing it can read says so before anything is started."""
-    nothing = case.model.model_copy(update={"formats": ()})
+    nothing = case.setup.model_copy(update={"model": case.model.model_copy(update={"formats": ()})})
 
-    assert case.backend.supports(case.release, nothing, case.host) is not None
+    assert case.backend.supports(nothing) is not None
 
 
 @each_build
 def test_the_dockerfile_renders_strictly(case: Case) -> None:
     """No placeholder is left, and no name is missing."""
-    text = render(case.backend.image(case.release, case.build), base=case.build.base)
+    text = render(case.backend.image(case.build), base=case.build.base)
 
     assert text.startswith(("FROM", "#"))
     assert "{{" not in text
@@ -157,7 +160,7 @@ def test_no_flag_is_given_twice(case: Case) -> None:
 @each_case
 def test_every_setting_is_disclosed(case: Case) -> None:
     """Each flag besides address and identity is a stated deviation with a reason, and nothing else is stated."""
-    deviations = case.backend.deviations(case.build, case.profile, case.host)
+    deviations = case.backend.deviations(case.setup)
     flags = {word for word in case.serve.argv if word.startswith("--")} - IDENTITY - ADDRESS
     stated = {d.setting for d in deviations}
 
@@ -170,7 +173,7 @@ def test_every_setting_is_disclosed(case: Case) -> None:
 def test_what_is_disclosed_is_what_is_run(case: Case) -> None:
     """Value for value."""
     argv = case.serve.argv
-    for deviation in case.backend.deviations(case.build, case.profile, case.host):
+    for deviation in case.backend.deviations(case.setup):
         if deviation.setting in argv and deviation.value != "on":
             assert deviation.value == argv[argv.index(deviation.setting) + 1]
 
@@ -179,7 +182,8 @@ def test_what_is_disclosed_is_what_is_run(case: Case) -> None:
 def test_the_matched_profile_differs(case: Case) -> None:
     """A profile that changes nothing would be a name without a meaning."""
     defaults, matched = (
-        case.backend.serve(case.build, case.model, p, case.host) for p in (Profile.DEFAULTS, Profile.MATCHED)
+        case.backend.serve(case.setup.model_copy(update={"profile": p}))
+        for p in (Profile.DEFAULTS, Profile.MATCHED)
     )
 
     assert defaults.argv != matched.argv
@@ -223,12 +227,13 @@ def test_metrics_name_gauges_that_are_ours(case: Case) -> None:
         assert Gauge.RUNNING in metrics.names
 
 
-@each_build
-def test_dialects_are_implemented(case: Case) -> None:
-    """The load client speaks each of them."""
-    assert case.backend.dialects(case.build)
-    for dialect in case.backend.dialects(case.build):
-        assert dialect in dialects.PATHS
+@each_case
+def test_the_dialect_is_implemented(case: Case) -> None:
+    """The load client speaks it, and a request can be written."""
+    request = case.backend.request(case.setup)
+
+    assert dialects.path(request).startswith("/")
+    assert json.loads(dialects.body(request, "m", "hello", None, Sampling()))
 
 
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
@@ -244,14 +249,25 @@ def test_releases_have_their_own_names_and_builds(backend: Backend) -> None:
         assert sorted(set(kinds)) == sorted(kinds)
 
 
-@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
-def test_what_a_release_lacks_is_refused(backend: Backend) -> None:
-    """A host without a build for it gets a reason instead of an exception."""
-    for release in backend.releases:
-        bare = Release(id=release.id, date=release.date, builds=())
-        for case in CASES:
-            if case.backend is backend and case.release is release:
-                assert backend.supports(bare, case.model, case.host) is not None
+@each_build
+def test_a_build_knows_its_release(case: Case) -> None:
+    """What is asked about a build alone must know which release it is of."""
+    assert case.release.id == case.build.release
+
+
+@each_build
+def test_prefix_caching_can_be_switched_as_stated(case: Case) -> None:
+    """ON and OFF differ in what is run, unless the engine has no such cache or no such switch."""
+    cache = case.backend.prefix_cache(case.build)
+    on, off = (
+        case.setup.model_copy(update={"prefix_caching": p}) for p in (PrefixCaching.ON, PrefixCaching.OFF)
+    )
+    differs = (case.backend.serve(on), case.backend.steps(on)) != (
+        case.backend.serve(off),
+        case.backend.steps(off),
+    )
+
+    assert differs is (cache.default_on is not None and cache.can_switch)
 
 
 def test_the_default_backend_is_there_and_reads_what_is_made_here() -> None:

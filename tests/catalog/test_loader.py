@@ -41,9 +41,12 @@ def test_entries_carry_their_key_as_id(tmp_path: Path) -> None:
 
 
 def test_every_entry_of_the_catalogue_can_be_read() -> None:
-    """Both files are whole, and their ids are theirs."""
+    """The files are whole, and their ids are theirs."""
     assert {"short", "article"} == set(loader.workloads())
-    assert {"tiny", "small", "tiny-awq", "8b", "70b-awq"} == set(loader.models())
+    made_here, large = {"tiny", "small", "tiny-awq"}, {"8b", "70b-awq", "70b-q4f16_1", "70b-int4-awq"}
+    assert made_here | large == set(loader.models())
+    assert {"70b-4bit"} == set(loader.families())
+    assert all(set(f.models) <= set(loader.models()) for f in loader.families().values())
     assert all(key == model.id for key, model in loader.models().items())
 
 

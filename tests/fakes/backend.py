@@ -7,19 +7,22 @@ from backends.contract import (
     Backend,
     Build,
     Deviation,
+    Dialect,
+    Facts,
     FailureCause,
     FailureSignature,
-    HostTraits,
     MetricsMap,
-    ModelTraits,
     PackageSet,
-    Profile,
+    PrefixCache,
     Quantization,
     Readback,
     ReadySpec,
     Refusal,
     Release,
+    RequestField,
+    RequestSpec,
     ServeSpec,
+    Setup,
     Source,
     WeightsFormat,
 )
@@ -27,8 +30,9 @@ from backends.contract import (
 NOTHING_MEASURED = Source(text="made up for tests")
 
 
-def build(accelerator: Accelerator, version: str = "1.0") -> Build:
+def build(accelerator: Accelerator, version: str = "1.0", release: str = "current") -> Build:
     return Build(
+        release=release,
         accelerator=accelerator,
         version=version,
         base="nothing:1",
@@ -38,30 +42,55 @@ def build(accelerator: Accelerator, version: str = "1.0") -> Build:
     )
 
 
+FACTS = Facts(
+    quantization="none",
+    hardware="any",
+    releases="never",
+    compile_step="none",
+    prefix_cache="on",
+    defaults="none",
+    stop="at once",
+    figures="none",
+    sources=(NOTHING_MEASURED,),
+)
+
+
 class FakeBackend(Backend):
-    """`accelerators` are those that its `current` release is built for."""
+    """`accelerators` are those that its `current` release is built for; `refused` fields its requests lack."""
 
     title = "Fake"
+    reads_awq = False
+    refused: tuple[RequestField, ...] = ()
+    cache = PrefixCache(default_on=True)
 
     def __init__(
         self, name: str = "fake", *, accelerators: tuple[Accelerator, ...] = (Accelerator.CPU,)
     ) -> None:
         self.name = name
         self.releases = (
-            Release(id="current", date="2026-11", builds=tuple(build(a) for a in accelerators)),
-            Release(id="2024-06", date="2024-06", builds=(build(Accelerator.CUDA, "0.1"),)),
+            Release(id="current", date="2026-11", builds=tuple(build(a) for a in accelerators), facts=FACTS),
+            Release(
+                id="2024-06",
+                date="2024-06",
+                builds=(build(Accelerator.CUDA, "0.1", "2024-06"),),
+                facts=FACTS,
+            ),
         )
 
-    def supports(self, release: Release, model: ModelTraits, host: HostTraits) -> Refusal | None:
-        if release.build(host.accelerator) is None:
-            return Refusal(reason=f"no {host.accelerator.value} build", alternative="RELEASE=current")
-        if model.quantization is Quantization.AWQ:
+    def supports(self, setup: Setup) -> Refusal | None:
+        if setup.model.quantization is Quantization.AWQ and not self.reads_awq:
             return Refusal(reason="4-bit weights are not read", alternative="MODEL=tiny")
         return None
 
-    def serve(self, build: Build, model: ModelTraits, profile: Profile, host: HostTraits) -> ServeSpec:
+    def serve(self, setup: Setup) -> ServeSpec:
         argv = (self.name, "{model}", "--port", "{port}")
         return ServeSpec(argv=argv, env={"FAKE": "1"}, port=1, weights=WeightsFormat.SAFETENSORS)
+
+    def request(self, setup: Setup) -> RequestSpec:
+        return RequestSpec(dialect=Dialect.OPENAI_CHAT, refused=self.refused)
+
+    def prefix_cache(self, build: Build) -> PrefixCache:
+        return self.cache
 
     def ready(self, build: Build) -> ReadySpec:
         return ReadySpec(health_path="/health", deadline_s=0.5)
@@ -76,5 +105,5 @@ class FakeBackend(Backend):
         cause = FailureCause.MEMORY_KV_CACHE
         return (FailureSignature(pattern="no room for KV", cause=cause, hint="take fewer users"),)
 
-    def deviations(self, build: Build, profile: Profile, host: HostTraits) -> tuple[Deviation, ...]:
+    def deviations(self, setup: Setup) -> tuple[Deviation, ...]:
         return (Deviation(setting="--port", value="free", reason="any will do"),)

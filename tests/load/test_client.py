@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
-from backends.contract import Dialect
+from backends.contract import Dialect, RequestSpec
 from orchestrator.domain.exchange import Exchange as Sent
 from orchestrator.domain.exchange import Outcome
 from orchestrator.domain.workload import Sampling
@@ -36,7 +36,7 @@ SPEC = LoadSpec(
     path="/v1/chat/completions",
     users=1,
     ramp_s=0.0,
-    bodies=(body(CHAT, "tiny", "hello", None, Sampling()),),
+    bodies=(body(RequestSpec(dialect=CHAT), "tiny", "hello", None, Sampling()),),
     stall_s=5.0,
     request_s=10.0,
 )

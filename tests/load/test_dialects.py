@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backends.contract import Dialect
+from backends.contract import Dialect, RequestField, RequestSpec
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.workload import Sampling
 from orchestrator.load.dialects import body, exchange
@@ -169,7 +169,7 @@ def test_refusal_has_no_tokens() -> None:
 
 def test_seed_zero_is_a_seed() -> None:
     """It is sent like any other."""
-    assert 0 == json.loads(body(CHAT, "tiny", "hello", None, Sampling(seed=0)))["seed"]
+    assert 0 == json.loads(body(RequestSpec(dialect=CHAT), "tiny", "hello", None, Sampling(seed=0)))["seed"]
 
 
 def test_no_token_at_all_is_empty() -> None:
@@ -198,7 +198,9 @@ def test_completions_count_text() -> None:
 
 def test_chat_body_says_everything() -> None:
     """No default of the engine or the model decides a sampling field."""
-    sent = json.loads(body(CHAT, "m", "hi", "be kind", Sampling(max_tokens=5, temperature=0.5, seed=3)))
+    sent = json.loads(
+        body(RequestSpec(dialect=CHAT), "m", "hi", "be kind", Sampling(max_tokens=5, temperature=0.5, seed=3))
+    )
 
     assert sent == {
         "model": "m",
@@ -214,11 +216,27 @@ def test_chat_body_says_everything() -> None:
 
 def test_without_system_prompt_there_is_no_system_message() -> None:
     """An empty system message would be rendered by some templates."""
-    assert [m["role"] for m in json.loads(body(CHAT, "m", "hi", None, Sampling()))["messages"]] == ["user"]
+    assert [
+        m["role"]
+        for m in json.loads(body(RequestSpec(dialect=CHAT), "m", "hi", None, Sampling()))["messages"]
+    ] == ["user"]
 
 
 def test_completions_body_puts_the_system_prompt_first() -> None:
     """The completions route knows no roles."""
-    sent = json.loads(body(Dialect.OPENAI_COMPLETIONS, "m", "hi", "be kind", Sampling(ignore_eos=True)))
+    sent = json.loads(
+        body(RequestSpec(dialect=Dialect.OPENAI_COMPLETIONS), "m", "hi", "be kind", Sampling(ignore_eos=True))
+    )
 
     assert (sent["prompt"], sent["ignore_eos"]) == ("be kind\n\nhi", True)
+
+
+def test_a_field_that_a_release_refuses_is_not_sent() -> None:
+    """One unknown field is a 400 for every request (vLLM 0.4.2); what a release adds wins."""
+    request = RequestSpec(
+        dialect=CHAT, refused=(RequestField.USAGE, RequestField.SEED), fields={"top_k": 1, "top_p": 0.5}
+    )
+    sent = json.loads(body(request, "m", "hi", None, Sampling(seed=3)))
+
+    assert {"stream_options", "seed"}.isdisjoint(sent)
+    assert (1, 0.5) == (sent["top_k"], sent["top_p"])

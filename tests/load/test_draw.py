@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from backends.contract import Dialect
+from backends.contract import Dialect, RequestSpec
 from orchestrator.catalog.prompts import PromptSet
 from orchestrator.domain.cell import Load
 from orchestrator.domain.workload import Sampling, SystemPrompt
@@ -20,7 +20,7 @@ TEXTS = tuple(f"prompt {i}" for i in range(5))
 def draw(seed: int = 1, dialect: Dialect = Dialect.OPENAI_CHAT) -> Draw:
     prompts = PromptSet(name="own", digest="sha256:0", texts=TEXTS)
     sampling = Sampling(max_tokens=64, temperature=0.5, seed=7)
-    return Draw(prompts, "be brief", dialect, "tiny", sampling, seed)
+    return Draw(prompts, "be brief", RequestSpec(dialect=dialect), "tiny", sampling, seed)
 
 
 def parsed(bodies: Iterable[bytes]) -> list[dict[str, Any]]:

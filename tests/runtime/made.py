@@ -45,6 +45,7 @@ PIP_OFFLINE = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1"}
 
 def build(**changes: Any) -> Build:
     values: dict[str, Any] = {
+        "release": "current",
         "accelerator": Accelerator.CPU,
         "version": "stub 1",
         "base": BASE,
@@ -55,7 +56,7 @@ def build(**changes: Any) -> Build:
 
 
 def image_spec(the_build: Build | None = None, template: str = "lmdeploy.Dockerfile.j2") -> ImageSpec:
-    return ImageSpec(backend="stub", release="current", template=template, build=the_build or build())
+    return ImageSpec(name="stub", release="current", template=template, build=the_build or build())
 
 
 def lock(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str, name: str = "stub.txt") -> PackageSet:
@@ -87,7 +88,7 @@ def deployment_spec(folder: Path, image: Image, the_serve: ServeSpec | None = No
         name=name,
         image=image,
         serve=the_serve or serve(),
-        model_id="stub",
+        model_folder="stub",
         weights_dir=weights_dir,
         log_path=folder / f"{name}.log",
     )

@@ -329,10 +329,9 @@ def test_the_first_engine_is_built_for_real(tmp_path: Path) -> None:
     """A Dockerfile of ours, with wheels from a lock: the engine's library loads as the user it will run as,
     the build's own stage is gone, and a second request builds nothing."""
     backend = load_backends()["llama-cpp"]
-    release = backend.releases[-1]
-    build = release.build(Accelerator.CPU)
+    build = backend.releases[-1].build(Accelerator.CPU)
     assert build is not None
-    spec = backend.image(release, build.model_copy(update={"version": f"{build.version} test"}))
+    spec = backend.image(build.model_copy(update={"version": f"{build.version} test"}))
     real = DockerRuntime(Daemon(), tmp_path, dict(os.environ), BASE)
     try:
         image = real.image(spec, lambda _: None)
@@ -354,7 +353,7 @@ def test_the_first_engine_is_built_for_real(tmp_path: Path) -> None:
 
 
 def stage(spec: Any) -> dict[str, Any]:
-    return {"label": [f"{owner.OURS}.backend={spec.backend}", f"{owner.OURS}.version={spec.build.version}"]}
+    return {"label": [f"{owner.OURS}.backend={spec.name}", f"{owner.OURS}.version={spec.build.version}"]}
 
 
 def test_a_build_that_fails_tells_its_last_lines(

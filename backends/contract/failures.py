@@ -1,0 +1,69 @@
+"""Why engines die, and the log lines that prove it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from backends.contract.values import Value
+
+
+class FailureCause(str, Enum):
+    """Why an engine did not come up or died, as read from its exit state and its log."""
+
+    MEMORY_WEIGHTS = "memory-weights"
+    MEMORY_KV_CACHE = "memory-kv-cache"
+    SHARED_MEMORY = "shared-memory"
+    GATED_MODEL = "gated-model"
+    MODEL_FILES = "model-files"
+    UNSUPPORTED_ARCHITECTURE = "unsupported-architecture"
+    DRIVER_TOO_OLD = "driver-too-old"
+    BAD_FLAG = "bad-flag"
+    MISSING_LIBRARY = "missing-library"
+    MISSING_COMPILER = "missing-compiler"
+    PORT_IN_USE = "port-in-use"
+    KILLED_BY_KERNEL = "killed-by-kernel"
+    KILLED = "killed"
+    UNKNOWN = "unknown"
+
+
+class FailureSignature(Value):
+    """A regular expression over an engine's log, and the cause that it proves."""
+
+    pattern: str
+    cause: FailureCause
+    hint: str
+
+
+# What engines on Python, PyTorch and CUDA print alike; adapters put their own signatures before these.
+COMMON_FAILURES = (
+    FailureSignature(
+        pattern=r"error: unrecognized arguments|error: argument ",
+        cause=FailureCause.BAD_FLAG,
+        hint="this release does not know the flag; see the log",
+    ),
+    FailureSignature(
+        pattern=r"CUDA out of memory|OutOfMemoryError|cudaErrorMemoryAllocation|can't allocate memory",
+        cause=FailureCause.MEMORY_WEIGHTS,
+        hint="the weights do not fit: take a smaller or a quantised model, or free memory",
+    ),
+    FailureSignature(
+        pattern=r"GatedRepoError|Cannot access gated repo|401 Client Error",
+        cause=FailureCause.GATED_MODEL,
+        hint="accept the model's licence on the hub and set HF_TOKEN",
+    ),
+    FailureSignature(
+        pattern=r"driver version is insufficient|forward compatibility was attempted",
+        cause=FailureCause.DRIVER_TOO_OLD,
+        hint="the image's CUDA is newer than the driver: update the driver, or take an older release",
+    ),
+    FailureSignature(
+        pattern=r"address already in use|couldn't bind|bind HTTP server socket",
+        cause=FailureCause.PORT_IN_USE,
+        hint="another program holds the port; choose one with PORT=",
+    ),
+    FailureSignature(
+        pattern=r"ImportError: .*\.so|cannot open shared object file",
+        cause=FailureCause.MISSING_LIBRARY,
+        hint="a system library is missing: install the named one, or use RUNTIME=docker",
+    ),
+)
