@@ -48,6 +48,7 @@ class Request(Value):
     release: str = "current"
     profile: Profile = Profile.DEFAULTS
     prefix_caching: PrefixCaching = PrefixCaching.PROFILE
+    extra_args: tuple[str, ...] = ()
     workload: str | None = None
     users: tuple[int, ...] = ()
     duration_s: float | None = Field(default=None, gt=0)
