@@ -20,7 +20,13 @@ LAYERS = (
     ("backends", "quantize"),
     ("orchestrator.errors",),
     ("orchestrator.domain",),
-    ("orchestrator.render", "orchestrator.pace", "orchestrator.report", "orchestrator.catalog"),
+    (
+        "orchestrator.render",
+        "orchestrator.pace",
+        "orchestrator.report",
+        "orchestrator.catalog",
+        "orchestrator.options",
+    ),
     (
         "orchestrator.runtime",
         "orchestrator.host",
