@@ -42,7 +42,12 @@ app = typer.Typer(
 BackendNames = Annotated[
     str, typer.Option("--backend", help="One or several, with commas: they run one after the other.")
 ]
-ModelName = Annotated[str, typer.Option("--model", help="tiny, small, tiny-awq, 8b, 70b-awq, 70b-4bit (each engine's own 4 bits), ...")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", help="tiny, small, tiny-awq, 8b, 70b-awq, 70b-4bit (each engine's own 4 bits), ..."
+    ),
+]
 WorkloadName = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time, also on Python 3.10
     typer.Option("--workload", help="short or article; by default short on a CPU, else article."),

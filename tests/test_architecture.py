@@ -37,6 +37,7 @@ LAYERS = (
         "orchestrator.ready",
         "orchestrator.interrupts",
         "orchestrator.console",
+        "orchestrator.launching",
         "orchestrator.planning",
     ),
     ("orchestrator.measure", "orchestrator.bench"),

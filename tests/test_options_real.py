@@ -113,7 +113,7 @@ def answer(cache: Path) -> dict[str, Any]:
     release = backend.releases[-1]
     build = release.build(Accelerator.CPU)
     assert build is not None
-    venv = ready(backend.image(release, build), cache / "venvs", dict(os.environ), lambda _: None)
+    venv = ready(backend.image(build), cache / "venvs", dict(os.environ), lambda _: None)
     env = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     argv = (str(venv.folder / "bin" / "python"), "-m", "tests.parsers.vllm_serve")
     done = subprocess.run(
