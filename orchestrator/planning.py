@@ -28,6 +28,7 @@ from orchestrator.domain.plan import GroupPlan, Plan, Refused
 from orchestrator.domain.workload import Workload
 from orchestrator.errors import RequestError, unknown
 from orchestrator.launching import amend, check, words_for
+from orchestrator.load.dialects import carries
 from orchestrator.render import render
 
 DEFAULT_MODEL = "small"
@@ -236,7 +237,7 @@ def _no_prefix_switch(backend: Backend, setup: Setup) -> Refusal | None:
 
 
 def _no_fixed_lengths(backend: Backend, setup: Setup, workload: Workload) -> Refusal | None:
-    if not workload.sampling.ignore_eos or RequestField.IGNORE_EOS not in backend.request(setup).refused:
+    if not workload.sampling.ignore_eos or carries(backend.request(setup), RequestField.IGNORE_EOS):
         return None
     reason = f"{setup.build.version} cannot be told to ignore the end of an answer, as {workload.id} asks"
     return Refusal(reason=reason, alternative="a workload with natural lengths")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Nanoseconds = npt.NDArray[np.int64]
+TokenCounts = npt.NDArray[np.int32]
 
 
 class Outcome(str, Enum):
@@ -35,8 +36,26 @@ class Outcome(str, Enum):
         return self not in (Outcome.OK, Outcome.CUT)
 
 
+class CountedBy(str, Enum):
+    """What an exchange's number of tokens rests on.
+
+    USAGE: the engine's own total, told once. CUMULATIVE: the engine's own count so far, told with every
+    event. EVENTS: the wire shape's promise of one event per token. NONE: events, of which each may stand
+    for several tokens.
+    """
+
+    USAGE = "usage"
+    CUMULATIVE = "cumulative"
+    EVENTS = "events"
+    NONE = "none"
+
+
 def _no_events() -> Nanoseconds:
     return np.empty(0, np.int64)
+
+
+def _no_counts() -> TokenCounts:
+    return np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +63,12 @@ class Exchange:
     """Everything known of one request.
 
     `send_ns` is taken right before the request's bytes are handed to the socket. `event_ns` holds the
-    arrival of each event with generated content, first to last; `first_event_ns` is the first event of
-    any kind (a role-only chunk counts), `first_token_ns` the first with generated content,
-    `first_visible_ns` the first whose text is not only reasoning. `connects` counts connections opened
-    for it (0 on a kept-alive one).
+    arrival of each event with generated content, first to last, `event_tokens` how many tokens each of
+    them brought: as the engine told (CUMULATIVE), else 1. `first_event_ns` is the first event of any kind
+    (a role-only chunk counts), `first_token_ns` the first with generated content, `first_visible_ns` the
+    first whose text is not only reasoning. `connects` counts connections opened for it (0 on a kept-alive
+    one). `expected_prompt_tokens` is the length of the prompt as the model's own template renders it, to
+    be compared with the engine's `prompt_tokens`.
     """
 
     id: str
@@ -61,11 +82,14 @@ class Exchange:
     first_token_ns: int = 0
     first_visible_ns: int = 0
     event_ns: Nanoseconds = field(default_factory=_no_events)
+    event_tokens: TokenCounts = field(default_factory=_no_counts)
     status: int = 0
     detail: str = ""
     finish_reason: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    counted_by: CountedBy = CountedBy.NONE
+    expected_prompt_tokens: int | None = None
     text_chars: int = 0
     connects: int = 0
 
