@@ -71,14 +71,14 @@ def names() -> list[str]:
 def load(name: str) -> OptionList:
     """The list of that name, with those that it nests and what its neighbour releases know."""
     record = _record(name)
-    nested = {option["nested"] for option in record["options"] if "nested" in option}
+    nested = {option["nested"] for option in record.get("options", ()) if "nested" in option}
     record |= {side: _neighbour(record[side]) for side in ("earlier", "later") if side in record}
     record |= {"name": name, "nested": {inner: load(inner) for inner in nested}}
     try:
         return OptionList.model_validate(record)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise RequestError(f"{name}.json: {faults}", hint="fields are those of OptionList") from error
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RequestError(f"{name}.json: {wrong}", hint="fields are those of OptionList") from error
 
 
 def faults(options: OptionList, words: Sequence[str]) -> tuple[Fault, ...]:

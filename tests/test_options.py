@@ -27,6 +27,33 @@ LISTS = {
     "0.18.0": ("lmdeploy-0.18.0", 3),
     "xllamacpp 2026.10.11549": ("xllamacpp-2026.10.11549", 2),
 }
+COMMANDS = """
+vllm-0.4.2 --model {model} --quantization awq --dtype float16 --enable-prefix-caching
+vllm-0.33.0 {model} --dtype float16 --max-model-len 8192 --generation-config vllm --seed 0
+lmdeploy-0.4.0 {model} --model-name llama3 --server-name {bind} --server-port {port} --log-level INFO
+lmdeploy-0.18.0 {model} --backend turbomind --model-format awq --cache-max-entry-count 0.95
+lmdeploy-lite-auto_awq-0.4.0 {model} --calib-dataset ptb --calib-samples 128 --calib-seqlen 2048 --w-bits 4 --w-group-size 128
+lmdeploy-lite-auto_awq-0.18.0 {model} --calib-dataset wikitext2 --batch-size 1 --search-scale
+tgi-2.0.4 --model-id {model} --num-shard 1 --port 80 --quantize awq --cuda-graphs 1,2,4,100
+tgi-3.3.7 --model-id {model} --dtype float16 --graceful-termination-timeout 5 --usage-stats off
+tensorrt-llm-1.2.1 {model} --host {bind} --port {port} --extra_llm_api_options {config}
+trtllm-build-0.9.0 --checkpoint_dir /c --output_dir /e --gpt_attention_plugin float16 --gemm_plugin bfloat16 --max_batch_size 64 --max_input_len 512 --paged_kv_cache enable --use_paged_context_fmha enable
+trtllm-convert_checkpoint-llama-0.9.0 --model_dir {model} --output_dir {out} --dtype float16 --load_model_on_cpu
+trtllm-quantize-0.9.0 --model_dir {model} --output_dir {out} --dtype float16 --qformat int4_awq --awq_block_size 128
+tritonserver-2.45.0 --model-repository=/repo --http-port={port} --disable-auto-complete-config --backend-config=python,shm-region-prefix-name=prefix0_ --backend-config=default-max-batch-size,4
+mlc-llm-convert_weight-0.1.dev1251 {model} --quantization q4f16_1 -o {out}
+mlc-llm-gen_config-0.1.dev1251 {model} --quantization q4f16_1 --conv-template llama-3 --max-batch-size 128 -o {out}
+mlc-llm-compile-0.1.dev1251 {step:config} --device cuda --opt O2 -o {out}
+mlc-llm-serve-0.1.dev1251 {model} --mode server --prefix-cache-max-num-seqs 0 --host {bind}
+mlc-llm-convert_weight-0.20.0 {model} --quantization q4f16_autoawq --source-format awq -o {out}
+mlc-llm-gen_config-0.20.0 {model} --quantization q0f16 --conv-template llama-3 -o {out}
+mlc-llm-compile-0.20.0 {step:config} --device cuda --opt O3 -o {out}
+mlc-llm-serve-0.20.0 {model} --mode server --port {port} --overrides max_num_sequence=128;gpu_memory_utilization=0.85
+sglang-0.5.23 --model-path {model} --host {bind} --enable-metrics --mem-fraction-static 0.8 --tp-size 1
+llama.cpp-0c1e57098 -m {model} -np 100 -c 204800 -ngl all -fa auto --no-cache-prompt --cache-ram 0
+modelopt-hf_ptq-0.46.0 --pyt_ckpt_path {model} --qformat int4_awq --kv_cache_qformat none --calib_size 512 --export_path {out}
+bentoml-serve-1.2.16 service:Llama --port {port} --api-workers 1
+"""
 INNER = OptionList(
     name="inner-1",
     version="1",
@@ -51,7 +78,9 @@ LIST = OptionList(
         Option(dest="model", positional=True, required=True, identity=True),
         Option(dest="port", flags=("--port",), type=OptionType.INT, identity=True),
         Option(dest="level", flags=("-O", "--level"), type=OptionType.INT, choices=("0", "1", "2")),
-        Option(dest="batch_size", flags=("--batch-size", "-bs"), type=OptionType.INT, env="BATCH_SIZE"),
+        Option(
+            dest="batch_size", flags=("--batch-size", "-bs", "-b-s"), type=OptionType.INT, env="BATCH_SIZE"
+        ),
         Option(dest="length", flags=("--length",), type=OptionType.SIZE, also=("auto",)),
         Option(dest="share", flags=("--share",), type=OptionType.FLOAT),
         Option(dest="strict", flags=("--strict",), type=OptionType.BOOL),
@@ -71,7 +100,6 @@ LIST = OptionList(
         Option(dest="over", flags=("--over",), nested="inner-1"),
     ),
 )
-LLAMA_STYLE = LIST.model_copy(update={"attached": False, "dotted": False})
 
 
 def found(*words: str, given_list: OptionList = LIST) -> list[Problem]:
@@ -90,6 +118,7 @@ def found(*words: str, given_list: OptionList = LIST) -> list[Problem]:
         ("--batch-size", "-1"),
         ("-O2",),
         ("-O", "2"),
+        ("-O=2",),
         ("--length", "25.6k"),
         ("--length", "8K"),
         ("--length", "auto"),
@@ -103,6 +132,7 @@ def found(*words: str, given_list: OptionList = LIST) -> list[Problem]:
         ("--loader", "fast"),
         ("--loader", '{"a": 1}'),
         ("--folder", "/x"),
+        ("--folder", "-"),
         ("--eager",),
         ("--no-eager",),
         ("--names", "a", "b"),
@@ -129,7 +159,9 @@ def test_fitting_words_have_no_fault(words: tuple[str, ...]) -> None:
         (Problem.UNKNOWN, ("--batch", "8")),
         (Problem.UNKNOWN, ("--nope", "8", "9")),
         (Problem.UNKNOWN, ("-x",)),
+        (Problem.UNKNOWN, ("-b_s", "8")),
         (Problem.STRAY, ("second",)),
+        (Problem.STRAY, ("--token", "x", "second")),
         (Problem.NO_VALUE, ("--batch-size",)),
         (Problem.NO_VALUE, ("--batch-size", "--eager")),
         (Problem.NO_VALUE, ("--names",)),
@@ -175,11 +207,12 @@ def test_missing_required_option_is_a_fault() -> None:
     assert (Fault("model", Problem.REQUIRED),) == faults(LIST, ("--eager",))
 
 
-def test_parser_without_joined_values_takes_none() -> None:
-    """Where `--a=b` is no way to write it, it is an unknown option; so is a joined short one."""
-    assert [Problem.UNKNOWN] == found("--batch-size=8", given_list=LLAMA_STYLE)
-    assert [Problem.UNKNOWN] == found("-O2", given_list=LLAMA_STYLE)
-    assert [] == found("--batch_size", "8", given_list=LLAMA_STYLE)
+@pytest.mark.parametrize("words", [("--batch-size=8",), ("-O2",), ("--config.a", "1"), ("--batch_size", "8")])
+def test_parser_takes_no_other_way_of_writing_than_its_own(words: tuple[str, ...]) -> None:
+    """Joined values, joined short ones, keys after a dot and underscores are unknown where they are no way."""
+    plain = LIST.model_copy(update={"attached": False, "dotted": False, "underscores": False})
+
+    assert [Problem.UNKNOWN] == found(*words, given_list=plain)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +220,7 @@ def test_parser_without_joined_values_takes_none() -> None:
     [
         ("--batch-sizes", "did you mean --batch-size?"),
         ("--batch", "did you mean --batch-size?"),
+        ("--bat", "did you mean --batch-size?"),
         ("--swap", "was in 1; gone since"),
         ("--warp", "came after 2; 3 has it"),
         ("--depth", "was in 1; gone since; write --over depth=..."),
@@ -383,6 +417,14 @@ def test_known_traps_are_told(name: str, words: tuple[str, ...], told: str) -> N
     (fault,) = faults(load(name), words)
 
     assert told in fault.hint
+
+
+@pytest.mark.parametrize("line", COMMANDS.strip().splitlines())
+def test_commands_of_the_engines_docs_are_taken(line: str) -> None:
+    """The command lines that the engines' own documents and the article's services use have no fault."""
+    name, *words = line.split()
+
+    assert () == faults(load(name), words)
 
 
 def test_hidden_twins_are_known() -> None:

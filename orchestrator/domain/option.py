@@ -154,12 +154,11 @@ def _flag(options: OptionList, words: Sequence[str], at: int) -> Given:
         base, _, path = flag.partition(".")
         option = options.spelled(base) if path else None
     if option is None and options.attached and len(word) > _SHORT:
-        option = None if word.startswith("--") else options.spelled(word[:_SHORT])
-        value, equals = (word[_SHORT:].removeprefix("="), "=") if option else (value, equals)
+        option = options.spelled(word[:_SHORT])
+        value, equals = (word[_SHORT:], "=") if option else (value, equals)
     if equals:
         return Given(words=(word,), option=option, values=(value,), path=path, joined=True)
-    most = 1 if path else option.most if option else None
-    values = _values(words, at + 1, most)
+    values = _values(words, at + 1, option.most if option else None)
     return Given(words=(word, *values), option=option, values=values, path=path)
 
 
