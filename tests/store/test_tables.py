@@ -30,7 +30,9 @@ def written(tmp_path: Path, some: list[Exchange]) -> list[Exchange]:
 
 
 def plain(x: Exchange) -> dict[str, object]:
-    return {f.name: getattr(x, f.name) for f in dataclasses.fields(x)} | {"event_ns": x.event_ns.tolist()}
+    return {f.name: getattr(x, f.name) for f in dataclasses.fields(x)} | {
+        name: getattr(x, name).tolist() for name in tables.LISTS
+    }
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
