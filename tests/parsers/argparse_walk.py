@@ -11,6 +11,7 @@ _TYPES = {
     "None": "str",
     "loads": "json",
     "parse_dataclass": "object",
+    "parse_reasoning_parser": "str",
     "human_readable_int": "size",
     "human_readable_int_or_auto": "size",
     "union_dict_and_str": "str-or-object",
@@ -20,16 +21,21 @@ _SAME = {"str", "int", "float"}
 
 
 def walk(parser: argparse.ArgumentParser) -> list[dict[str, Any]]:
-    """One record an option; what is as an Option's default is left out."""
-    return [_option(action) for action in parser._actions if action.dest != "help"]
+    """One record an option, hidden spellings included; what is as an Option's default is left out."""
+    known = parser._option_string_actions.items()
+    return [
+        _option(action, [flag for flag, owner in known if owner is action])
+        for action in parser._actions
+        if action.dest != "help"
+    ]
 
 
-def _option(action: argparse.Action) -> dict[str, Any]:
+def _option(action: argparse.Action, flags: list[str]) -> dict[str, Any]:
     kind, may_be_none = _kind(action.type)
     switch = action.nargs == 0
     found: dict[str, Any] = {
-        "flags": list(action.option_strings) or None,
-        "positional": not action.option_strings or None,
+        "flags": flags or None,
+        "positional": not flags or None,
         "dest": action.dest,
         "type": None if switch or kind == "str" else kind,
         "nargs": action.nargs,
