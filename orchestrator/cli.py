@@ -14,7 +14,7 @@ import typer
 from rich.console import Console as RichConsole
 
 from backends import DEFAULT
-from backends.contract import Profile
+from backends.contract import PrefixCaching, Profile
 from orchestrator import invocation, planning
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeChoice
@@ -42,7 +42,12 @@ app = typer.Typer(
 BackendNames = Annotated[
     str, typer.Option("--backend", help="One or several, with commas: they run one after the other.")
 ]
-ModelName = Annotated[str, typer.Option("--model", help="tiny, small, tiny-awq, 8b, 70b-awq.")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", help="tiny, small, tiny-awq, 8b, 70b-awq, 70b-4bit (each engine's own 4 bits), ..."
+    ),
+]
 WorkloadName = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time, also on Python 3.10
     typer.Option("--workload", help="short or article; by default short on a CPU, else article."),
@@ -65,6 +70,18 @@ RuntimeName = Annotated[
 ]
 AcceleratorName = Annotated[
     AcceleratorChoice, typer.Option("--accelerator", help="auto: the GPU where there is one.")
+]
+PrefixCache = Annotated[
+    PrefixCaching,
+    typer.Option("--prefix-cache", help="Reuse of common prompt beginnings: as the profile says, on or off."),
+]
+ExtraArgs = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--extra-arg",
+        help="Options for the engine itself, checked against its release's list: "
+        "--extra-arg='--max-num-seqs 64'; with several backends 'NAME: --max-num-seqs 64'. Repeatable.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
 RunsDir = Annotated[Path, typer.Option("--runs", envvar="LEVELBENCH_RUNS", help="Folder of the run folders.")]
@@ -133,6 +150,8 @@ def bench(
     release: ReleaseName = "current",
     runtime: RuntimeName = RuntimeChoice.AUTO,
     accelerator: AcceleratorName = AcceleratorChoice.AUTO,
+    prefix_cache: PrefixCache = PrefixCaching.PROFILE,
+    extra_arg: ExtraArgs = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure engines: install, start, load, judge, take down, report.
@@ -140,7 +159,8 @@ def bench(
     Without options: a real engine on the CPU with a small model made here, in under two minutes.
     """
     place: Place = context.obj
-    options = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    options = (*asked, prefix_cache, extra_arg)
     folder, complete = invocation.execute(place, _request(place, *options), Console())
     _show(folder, as_json=as_json)
     if not complete:
@@ -159,11 +179,14 @@ def plan(
     release: ReleaseName = "current",
     runtime: RuntimeName = RuntimeChoice.AUTO,
     accelerator: AcceleratorName = AcceleratorChoice.AUTO,
+    prefix_cache: PrefixCache = PrefixCaching.PROFILE,
+    extra_arg: ExtraArgs = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what `bench` would do with the same options, and touch nothing."""
     place: Place = context.obj
-    options = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    options = (*asked, prefix_cache, extra_arg)
     prepared = invocation.prepare(place, _request(place, *options), pull=False)
     if as_json:
         _print_json(prepared.plan.model_dump(mode="json"))
@@ -225,6 +248,8 @@ def _request(
     release: str,
     runtime: RuntimeChoice,
     accelerator: AcceleratorChoice,
+    prefix_caching: PrefixCaching,
+    extra_args: list[str] | None,
 ) -> Request:
     """The options as a Request; commas part names and numbers."""
     return Request(
@@ -236,6 +261,8 @@ def _request(
         users=_numbers(users),
         duration_s=_positive(duration_s),
         accelerator=accelerator,
+        prefix_caching=prefix_caching,
+        extra_args=tuple(extra_args or ()),
         runtime=runtime,
         base=place.base,
         port=place.port,

@@ -138,6 +138,7 @@ def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics,
         client_cpu_s=record.client_cpu_s,
         client_late_s=record.client_late_s,
         client_realtime=record.client_realtime,
+        client_clock_steps=record.clock_steps,
     )
     return record, metrics, span
 

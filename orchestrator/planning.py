@@ -27,6 +27,7 @@ from orchestrator.domain.model import Model
 from orchestrator.domain.plan import GroupPlan, Plan, Refused
 from orchestrator.domain.workload import Workload
 from orchestrator.errors import RequestError, unknown
+from orchestrator.launching import amend, check, words_for
 from orchestrator.load.dialects import carries
 from orchestrator.render import render
 
@@ -49,6 +50,7 @@ class Request(Value):
     release: str = "current"
     profile: Profile = Profile.DEFAULTS
     prefix_caching: PrefixCaching = PrefixCaching.PROFILE
+    extra_args: tuple[str, ...] = ()
     workload: str | None = None
     users: tuple[int, ...] = ()
     duration_s: float | None = Field(default=None, gt=0)
@@ -251,7 +253,10 @@ def _group(
     request: Request, backend: Backend, chosen: Chosen, workload: Workload, runtime: RuntimeKind
 ) -> GroupPlan:
     setup, build = chosen.setup, chosen.build
-    image, asked = backend.image(build), backend.request(setup)
+    image, asked, steps = backend.image(build), backend.request(setup), backend.steps(setup)
+    extra = words_for(chosen.backend, request.extra_args, request.backends)
+    launch = amend(backend.serve(setup), backend.deviations(setup), extra)
+    check((*steps, launch.serve))
     base = build.based_on(request.base)
     group = CellGroup(
         backend=chosen.backend,
@@ -262,6 +267,7 @@ def _group(
         family=request.model if request.model != chosen.model.id else None,
         profile=request.profile,
         prefix_caching=request.prefix_caching,
+        extra_args=extra,
         runtime=runtime,
         dialect=asked.dialect,
         workload=workload,
@@ -273,10 +279,10 @@ def _group(
         image=image,
         base=base,
         dockerfile=render(image, base=base) if runtime is RuntimeKind.DOCKER else None,
-        steps=backend.steps(setup),
-        serve=backend.serve(setup),
+        steps=steps,
+        serve=launch.serve,
         request=asked,
-        deviations=(*_runtime_deviation(runtime), *backend.deviations(setup)),
+        deviations=(*_runtime_deviation(runtime), *launch.deviations),
         port=request.port,
     )
 

@@ -20,6 +20,7 @@ from backends.contract import (
     Release,
     ServeSpec,
     Setup,
+    StepSpec,
 )
 from orchestrator.catalog import loader
 from orchestrator.render import render
@@ -70,6 +71,10 @@ class Case:
     @property
     def serve(self) -> ServeSpec:
         return self.backend.serve(self.setup)
+
+    @property
+    def steps(self) -> tuple[StepSpec, ...]:
+        return self.backend.steps(self.setup)
 
     def dockerfile(self) -> str:
         return render(self.backend.image(self.build), base=self.build.base)

@@ -12,6 +12,8 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
+UNSTAMPED = -1  # the lag of an event whose arrival the kernel did not stamp
+
 Nanoseconds = npt.NDArray[np.int64]
 TokenCounts = npt.NDArray[np.int32]
 
@@ -62,13 +64,16 @@ def _no_counts() -> TokenCounts:
 class Exchange:
     """Everything known of one request.
 
-    `send_ns` is taken right before the request's bytes are handed to the socket. `event_ns` holds the
-    arrival of each event with generated content, first to last, `event_tokens` how many tokens each of
-    them brought: as the engine told (CUMULATIVE), else 1. `first_event_ns` is the first event of any kind
-    (a role-only chunk counts), `first_token_ns` the first with generated content, `first_visible_ns` the
-    first whose text is not only reasoning. `connects` counts connections opened for it (0 on a kept-alive
-    one). `expected_prompt_tokens` is the length of the prompt as the model's own template renders it, to
-    be compared with the engine's `prompt_tokens`.
+    `send_ns` is right before the call in which the kernel took the request's last byte. Arrivals are the
+    kernel's stamps where it gave any, else our own: `stamped` of `reads` have one; `coalesced` of them held
+    several pieces of body, of which the stamp is the last one's. `event_lag_ns` says of each event how long
+    after its stamp we had it, UNSTAMPED where there was none, and `lag_max_ns` is the longest such time of
+    any read. `event_ns` holds the arrival of each event with generated content, first to last,
+    `event_tokens` how many tokens each of them brought: as the engine told (CUMULATIVE), else 1.
+    `first_event_ns` is the first event of any kind (a role-only chunk counts), `first_token_ns` the first
+    with generated content, `first_visible_ns` the first whose text is not only reasoning. `connects` counts
+    connections opened for it (0 on a kept-alive one). `expected_prompt_tokens` is the length of the prompt
+    as the model's own template renders it, to be compared with the engine's `prompt_tokens`.
     """
 
     id: str
@@ -92,6 +97,11 @@ class Exchange:
     expected_prompt_tokens: int | None = None
     text_chars: int = 0
     connects: int = 0
+    reads: int = 0
+    stamped: int = 0
+    coalesced: int = 0
+    lag_max_ns: int = 0
+    event_lag_ns: Nanoseconds = field(default_factory=_no_events)
 
     @property
     def tokens(self) -> int:

@@ -39,10 +39,19 @@ EXCHANGES = pa.schema(
         pa.field("expected_prompt_tokens", pa.int64()),
         pa.field("text_chars", pa.int64(), nullable=False),
         pa.field("connects", pa.int32(), nullable=False),
+        pa.field("reads", pa.int32(), nullable=False),
+        pa.field("stamped", pa.int32(), nullable=False),
+        pa.field("coalesced", pa.int32(), nullable=False),
+        pa.field("lag_max_ns", pa.int64(), nullable=False),
+        pa.field("event_lag_ns", pa.list_(pa.field("element", pa.int64(), nullable=False)), nullable=False),
     ]
 )
 
-_LISTS: dict[str, type[np.integer[Any]]] = {"event_ns": np.int64, "event_tokens": np.int32}
+_LISTS: dict[str, type[np.integer[Any]]] = {
+    "event_ns": np.int64,
+    "event_tokens": np.int32,
+    "event_lag_ns": np.int64,
+}
 
 TELEMETRY = pa.schema(
     [

@@ -30,7 +30,7 @@ def written(tmp_path: Path, some: list[Exchange]) -> list[Exchange]:
 
 
 def plain(x: Exchange) -> dict[str, object]:
-    lists = {"event_ns": x.event_ns.tolist(), "event_tokens": x.event_tokens.tolist()}
+    lists = {name: getattr(x, name).tolist() for name in ("event_ns", "event_tokens", "event_lag_ns")}
     return {f.name: getattr(x, f.name) for f in dataclasses.fields(x)} | lists
 
 
