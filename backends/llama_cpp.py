@@ -93,7 +93,7 @@ class LlamaCpp(Backend):
         )
         return ServeSpec(
             argv=argv,
-            options=OptionsRef(name="llama.cpp-0c1e57098", start=2),
+            options=OptionsRef(name="xllamacpp-2026.10.11549", start=2),
             port=8080,
             weights=WeightsFormat.GGUF,
             stop_s=5.0,

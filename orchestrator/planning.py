@@ -27,6 +27,8 @@ from orchestrator.domain.model import Model
 from orchestrator.domain.plan import GroupPlan, Plan, Refused
 from orchestrator.domain.workload import Workload
 from orchestrator.errors import RequestError, unknown
+from orchestrator.launching import amend, check, words_for
+from orchestrator.load.dialects import carries
 from orchestrator.render import render
 
 DEFAULT_MODEL = "small"
@@ -270,7 +272,7 @@ def _no_prefix_switch(backend: Backend, setup: Setup) -> Refusal | None:
 
 
 def _no_fixed_lengths(backend: Backend, setup: Setup, workload: Workload) -> Refusal | None:
-    if not workload.sampling.ignore_eos or RequestField.IGNORE_EOS not in backend.request(setup).refused:
+    if not workload.sampling.ignore_eos or carries(backend.request(setup), RequestField.IGNORE_EOS):
         return None
     reason = f"{setup.build.version} cannot be told to ignore the end of an answer, as {workload.id} asks"
     return Refusal(reason=reason, alternative="a workload with natural lengths")
@@ -294,7 +296,10 @@ def _group(
     request: Request, backend: Backend, chosen: Chosen, workload: Workload, runtime: RuntimeKind
 ) -> GroupPlan:
     setup, build = chosen.setup, chosen.build
-    image, asked = backend.image(build), backend.request(setup)
+    image, asked, steps = backend.image(build), backend.request(setup), backend.steps(setup)
+    extra = words_for(chosen.backend, request.extra_args, request.backends)
+    launch = amend(backend.serve(setup), backend.deviations(setup), extra)
+    check((*steps, launch.serve))
     base = build.based_on(request.base)
     group = CellGroup(
         backend=chosen.backend,
@@ -305,6 +310,7 @@ def _group(
         family=request.model if request.model != chosen.model.id else None,
         profile=request.profile,
         prefix_caching=request.prefix_caching,
+        extra_args=extra,
         runtime=runtime,
         dialect=asked.dialect,
         workload=workload,
@@ -316,10 +322,10 @@ def _group(
         image=image,
         base=base,
         dockerfile=render(image, base=base) if runtime is RuntimeKind.DOCKER else None,
-        steps=backend.steps(setup),
-        serve=backend.serve(setup),
+        steps=steps,
+        serve=launch.serve,
         request=asked,
-        deviations=(*_runtime_deviation(runtime), *backend.deviations(setup)),
+        deviations=(*_runtime_deviation(runtime), *launch.deviations),
         port=request.port,
     )
 

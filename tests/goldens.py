@@ -21,6 +21,7 @@ from backends.contract import (
     Release,
     ServeSpec,
     Setup,
+    StepSpec,
 )
 from orchestrator.catalog import loader
 from orchestrator.render import render
@@ -71,6 +72,10 @@ class Case:
     @property
     def serve(self) -> ServeSpec:
         return self.backend.serve(self.setup)
+
+    @property
+    def steps(self) -> tuple[StepSpec, ...]:
+        return self.backend.steps(self.setup)
 
     def dockerfile(self) -> str:
         return render(self.backend.image(self.build), base=self.build.base)

@@ -20,7 +20,13 @@ LAYERS = (
     ("backends", "quantize"),
     ("orchestrator.errors",),
     ("orchestrator.domain",),
-    ("orchestrator.render", "orchestrator.pace", "orchestrator.report", "orchestrator.catalog"),
+    (
+        "orchestrator.render",
+        "orchestrator.pace",
+        "orchestrator.report",
+        "orchestrator.catalog",
+        "orchestrator.options",
+    ),
     (
         "orchestrator.runtime",
         "orchestrator.host",
@@ -31,9 +37,10 @@ LAYERS = (
         "orchestrator.ready",
         "orchestrator.interrupts",
         "orchestrator.console",
+        "orchestrator.launching",
         "orchestrator.planning",
     ),
-    ("orchestrator.measure", "orchestrator.bench"),
+    ("orchestrator.measure", "orchestrator.bench", "orchestrator.selftest"),
     ("orchestrator.invocation",),
     ("orchestrator.cli",),
 )
@@ -41,8 +48,8 @@ ONLY_IMPORTERS = {
     "docker": "orchestrator.runtime",
     "subprocess": "orchestrator.runtime",
     "pynvml": "orchestrator.host",
-    "asyncio": "orchestrator.load",
-    "uvloop": "orchestrator.load",
+    "asyncio": "nobody",  # the data plane is an epoll loop of its own (docs/decisions/0005-data-plane.md)
+    "select": "orchestrator.load",
     "httptools": "orchestrator.load",
     "tenacity": "orchestrator.ready",
     "typer": "orchestrator.cli",
@@ -95,7 +102,7 @@ def test_imports_point_down(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=module)
 def test_foreign_libraries_have_one_border(path: Path) -> None:
-    """docker, subprocess, NVML and asyncio are each imported in one place only."""
+    """docker, subprocess, NVML and epoll are each imported in one place only."""
     tops = {name.split(".")[0] for name in imports(path)}
     strays = {t for t in tops if t in ONLY_IMPORTERS and not within(module(path), ONLY_IMPORTERS[t])}
 
