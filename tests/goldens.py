@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +15,14 @@ from backends.contract import (
     Backend,
     Build,
     HostTraits,
+    ImageSpec,
+    Launch,
     ModelTraits,
     Profile,
     Release,
     ServeSpec,
     Setup,
+    StepSpec,
 )
 from orchestrator.catalog import loader
 from orchestrator.render import render
@@ -37,6 +40,7 @@ HOSTS = {
     ),
 }
 MODELS = {Accelerator.CPU: "small", Accelerator.CUDA: "8b"}
+FAMILY = "70b-4bit"  # shown besides, where an engine has to make its own form of it first
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,11 @@ class Case:
     release: Release
     build: Build
     profile: Profile
+    model_id: str = ""
+    finished: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.stem}-{self.profile.value}"
+        return "-".join(filter(None, (self.stem, self.profile.value, self.model_id)))
 
     @property
     def stem(self) -> str:
@@ -61,22 +67,34 @@ class Case:
 
     @property
     def model(self) -> ModelTraits:
-        return loader.model(MODELS[self.build.accelerator]).traits
+        return loader.model(self.model_id or MODELS[self.build.accelerator]).traits
 
     @property
     def setup(self) -> Setup:
-        return Setup(build=self.build, model=self.model, profile=self.profile, host=self.host)
+        return Setup(
+            build=self.build, model=self.model, profile=self.profile, host=self.host, finished=self.finished
+        )
 
     @property
     def serve(self) -> ServeSpec:
         return self.backend.serve(self.setup)
 
+    @property
+    def steps(self) -> tuple[StepSpec, ...]:
+        return self.backend.steps(self.setup)
+
     def dockerfile(self) -> str:
         return render(self.backend.image(self.build), base=self.build.base)
 
     def argv(self) -> str:
-        found = {"argv": self.serve.argv, "env": self.serve.env}
-        return json.dumps(found, indent=2) + "\n"
+        steps = [{"id": step.id, **command(step)} for step in self.steps]
+        return json.dumps({**({"steps": steps} if steps else {}), **command(self.serve)}, indent=2) + "\n"
+
+
+def command(launch: Launch) -> dict[str, object]:
+    """What is run, with its files line by line."""
+    files = {file.path: file.text.splitlines() for file in launch.files}
+    return {"argv": launch.argv, "env": launch.env, **({"files": files} if files else {})}
 
 
 def cases() -> Iterator[Case]:
@@ -87,13 +105,36 @@ def cases() -> Iterator[Case]:
                     yield Case(backend, release, build, profile)
 
 
+def own_forms() -> Iterator[Case]:
+    """What engines have to make of the family's model, where they can and must. What is too large for this
+    host to quantise came from another."""
+    for case in CASES:
+        if case.build.accelerator is Accelerator.CUDA:
+            for model in loader.choices(FAMILY):
+                own = replace(case, model_id=model.id, finished=("quantize",))
+                if case.backend.supports(own.setup) is None and own.steps:
+                    yield own
+
+
+def step_images() -> dict[str, ImageSpec]:
+    """Images that steps bring along, by name and release."""
+    steps = (step for case in (*CASES, *OWN_FORMS) for step in case.steps)
+    return {f"{step.image.name}-{step.image.release}": step.image for step in steps if step.image is not None}
+
+
 CASES = tuple(cases())
+OWN_FORMS = tuple(own_forms())
+STEP_IMAGES = step_images()
 
 
 def texts() -> dict[str, Callable[[], str]]:
     """File name -> what it must hold."""
     found: dict[str, Callable[[], str]] = {f"{case.stem}.Dockerfile": case.dockerfile for case in CASES}
-    return found | {f"{case}.argv.json": partial(Case.argv, case) for case in CASES}
+    found |= {
+        f"{name}.Dockerfile": partial(render, image, base=image.build.base)
+        for name, image in STEP_IMAGES.items()
+    }
+    return found | {f"{case}.argv.json": partial(Case.argv, case) for case in (*CASES, *OWN_FORMS)}
 
 
 def written() -> set[str]:

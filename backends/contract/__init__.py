@@ -6,11 +6,13 @@ environment. It never sees a host path, a container id or a user count.
 
 from backends.contract.backend import (
     Backend,
+    ByRelease,
     Deviation,
     Refusal,
     Setting,
     Setup,
     deviations,
+    entries,
     variables,
     words,
 )
@@ -66,6 +68,7 @@ __all__ = [
     "Accelerator",
     "Backend",
     "Build",
+    "ByRelease",
     "Deviation",
     "Dialect",
     "Facts",
@@ -102,6 +105,7 @@ __all__ = [
     "Value",
     "WeightsFormat",
     "deviations",
+    "entries",
     "variables",
     "words",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from pydantic import JsonValue
 
 from backends.contract.failures import FailureSignature
 from backends.contract.launch import MetricsMap, PrefixCache, Readback, ReadySpec, ServeSpec, StepSpec
@@ -13,13 +16,18 @@ from backends.contract.values import HostTraits, ModelTraits, PrefixCaching, Pro
 
 
 class Setup(Value):
-    """All that an adapter is asked about: a release's build, a model, a profile, a host."""
+    """All that an adapter is asked about: a release's build, a model, a profile, a host.
+
+    `finished` are ids of steps whose output is at hand already, so that nothing that they alone need of the
+    host stands in the way.
+    """
 
     build: Build
     model: ModelTraits
     profile: Profile
     host: HostTraits
     prefix_caching: PrefixCaching = PrefixCaching.PROFILE
+    finished: tuple[str, ...] = ()
 
 
 class Refusal(Value):
@@ -39,18 +47,24 @@ class Deviation(Value):
 
 
 class Setting(Value):
-    """Words of argv that are not the engine's default, or an environment variable, with the reason: so that
-    what is run and what is disclosed are one list. `env` holds a name and a value."""
+    """Words of argv that are not the engine's default, or an environment variable, or an entry of a file or
+    of the requests, with the reason: so that what is run and what is disclosed are one list. `env` and
+    `entry` hold a name and a value."""
 
     words: tuple[str, ...] = ()
     env: tuple[str, str] | None = None
+    entry: tuple[str, JsonValue] | None = None
     reason: str
     source: Source | None = None
 
     @property
     def deviations(self) -> tuple[Deviation, ...]:
-        """One for each flag: `--flag value` pairs, `--flag=value` and lone switches; one for a variable."""
+        """One for each flag: `--flag value` pairs, `--flag=value` and lone switches; one for a variable or an
+        entry."""
         pairs = [*_flags(self.words), *([self.env] if self.env else [])]
+        if self.entry is not None:
+            name, value = self.entry
+            pairs.append((name, value if isinstance(value, str) else json.dumps(value)))
         return tuple(Deviation(setting=n, value=v, reason=self.reason, source=self.source) for n, v in pairs)
 
 
@@ -64,9 +78,14 @@ def variables(settings: Iterable[Setting]) -> dict[str, str]:
     return dict(setting.env for setting in settings if setting.env)
 
 
+def entries(settings: Iterable[Setting]) -> dict[str, JsonValue]:
+    """Their entries of a file or of the requests."""
+    return dict(setting.entry for setting in settings if setting.entry)
+
+
 def deviations(settings: Iterable[Setting]) -> tuple[Deviation, ...]:
-    """What they have to be disclosed as."""
-    return tuple(deviation for setting in settings for deviation in setting.deviations)
+    """What they have to be disclosed as; what two commands are told alike stands there once."""
+    return tuple(dict.fromkeys(deviation for setting in settings for deviation in setting.deviations))
 
 
 def _flags(flags: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -136,3 +155,42 @@ class Backend(ABC):
     @abstractmethod
     def failures(self, build: Build) -> tuple[FailureSignature, ...]:
         """Log signatures, the most specific first."""
+
+
+class ByRelease(Backend):
+    """An engine whose releases are too different for one adapter: each has one of its own, by its id."""
+
+    of: Mapping[str, Backend]
+
+    def supports(self, setup: Setup) -> Refusal | None:
+        return self.of[setup.build.release].supports(setup)
+
+    def steps(self, setup: Setup) -> tuple[StepSpec, ...]:
+        return self.of[setup.build.release].steps(setup)
+
+    def image(self, build: Build) -> ImageSpec:
+        return self.of[build.release].image(build)
+
+    def serve(self, setup: Setup) -> ServeSpec:
+        return self.of[setup.build.release].serve(setup)
+
+    def request(self, setup: Setup) -> RequestSpec:
+        return self.of[setup.build.release].request(setup)
+
+    def deviations(self, setup: Setup) -> tuple[Deviation, ...]:
+        return self.of[setup.build.release].deviations(setup)
+
+    def ready(self, build: Build) -> ReadySpec:
+        return self.of[build.release].ready(build)
+
+    def prefix_cache(self, build: Build) -> PrefixCache:
+        return self.of[build.release].prefix_cache(build)
+
+    def metrics(self, build: Build) -> MetricsMap | None:
+        return self.of[build.release].metrics(build)
+
+    def readbacks(self, build: Build) -> tuple[Readback, ...]:
+        return self.of[build.release].readbacks(build)
+
+    def failures(self, build: Build) -> tuple[FailureSignature, ...]:
+        return self.of[build.release].failures(build)

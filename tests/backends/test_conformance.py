@@ -14,6 +14,8 @@ from backends.contract import (
     Build,
     FailureCause,
     Gauge,
+    ImageSpec,
+    Launch,
     PrefixCaching,
     Profile,
     Value,
@@ -23,21 +25,25 @@ from orchestrator.catalog import loader
 from orchestrator.domain.workload import Sampling
 from orchestrator.load import dialects
 from orchestrator.render import FOLDER, render
-from orchestrator.runtime.placement import Placement
 from orchestrator.runtime.venvs import lock_path
-from tests.goldens import CASES, Case
+from tests.goldens import CASES, OWN_FORMS, STEP_IMAGES, Case
 
 BACKENDS = load_backends()
 BUILDS = {case.stem: case for case in CASES}
-PLACE = Placement(model="/m", files="/f", bind="127.0.0.1", port=1)
-# What an engine is told in any case: where, what, and under which name; no setting of its speed
-IDENTITY = {"--model", "--model-name", "--alias", "--served-model-name", "--model-format"}
-ADDRESS = {"--host", "--port", "--server-name", "--server-port"}
+PLACEHOLDERS = {"{model}", "{files}", "{config}", "{bind}", "{port}"}
+# What a command is told in any case: where, what, and under which name; no setting of its speed
+IDENTITY = {
+    *("--model", "--model-name", "--alias", "--served-model-name", "--model-format", "--model-lib"),
+    *("--model_dir", "--output_dir", "--checkpoint_dir", "--output_timing_cache", "--model-repository"),
+    *("--output", "--outfile", "--pyt_ckpt_path", "--export_path"),
+}
+ADDRESS = {"--host", "--port", "--server-name", "--server-port", "--http-address", "--http-port"}
 
 # What an adapter is asked for one case; each is asked twice and sent through JSON
 ASKED: dict[str, Callable[[Case], object]] = {
     "image": lambda c: c.backend.image(c.build),
     "serve": lambda c: c.serve,
+    "steps": lambda c: c.steps,
     "ready": lambda c: c.backend.ready(c.build),
     "metrics": lambda c: c.backend.metrics(c.build),
     "readbacks": lambda c: c.backend.readbacks(c.build),
@@ -47,7 +53,17 @@ ASKED: dict[str, Callable[[Case], object]] = {
     "release": lambda c: c.release,
 }
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
+each_form = pytest.mark.parametrize("case", [*CASES, *OWN_FORMS], ids=str)
 each_build = pytest.mark.parametrize("case", BUILDS.values(), ids=BUILDS)
+
+
+def commands(case: Case) -> tuple[Launch, ...]:
+    return (*case.steps, case.serve)
+
+
+def placeholders(launch: Launch) -> set[str]:
+    texts = (*launch.argv, *launch.env.values(), *(file.text for file in launch.files))
+    return {found for text in texts for found in re.findall(r"\{[a-z]+(?::[\w-]+)?\}", text)}
 
 
 def values(answer: object) -> list[Value]:
@@ -87,6 +103,7 @@ def test_every_model_is_served_or_refused_with_a_reason(case: Case) -> None:
         if refusal is None:
             serve = case.backend.serve(setup)
             assert serve.weights in model.formats
+            assert case.backend.request(setup)
         else:
             assert len(refusal.reason) > 10
 
@@ -138,55 +155,99 @@ def test_no_lock_is_left_over() -> None:
     assert named == {p.name for p in (FOLDER / "locks").iterdir()}
 
 
-@each_case
+@each_form
 def test_the_argv_is_whole_words(case: Case) -> None:
     """A tuple of non-empty strings, whose placeholders are all known, with address and model among them."""
     serve = case.serve
+    made = {f"{{step:{step.id}}}" for step in case.steps}
 
     assert all(serve.argv)
-    assert [] == [word for word in PLACE.argv(serve) if re.search(r"\{\w+\}", word)]
-    assert [] == [word for word in PLACE.env(serve).values() if re.search(r"\{\w+\}", word)]
-    assert {"{model}", "{bind}", "{port}"} <= set(re.findall(r"\{\w+\}", " ".join(serve.argv)))
+    assert set() == placeholders(serve) - PLACEHOLDERS - made
+    assert {"{bind}", "{port}"} <= placeholders(serve)
+    assert placeholders(serve) & {"{model}", *made}
 
 
-@each_case
+@each_form
 def test_no_flag_is_given_twice(case: Case) -> None:
     """The second would win, and the report would show the first."""
-    flags = [word for word in case.serve.argv if word.startswith("--")]
+    for launch in commands(case):
+        flags = [word for word in launch.argv if word.startswith("--")]
 
-    assert sorted(set(flags)) == sorted(flags)
+        assert sorted(set(flags)) == sorted(flags)
 
 
-@each_case
+@each_form
 def test_every_setting_is_disclosed(case: Case) -> None:
-    """Each flag besides address and identity is a stated deviation with a reason, and nothing else is stated."""
+    """Each flag of each command besides address and identity is a stated deviation with a reason; besides
+    these, only variables, fields of requests and entries of files are stated."""
     deviations = case.backend.deviations(case.setup)
-    flags = {word for word in case.serve.argv if word.startswith("--")} - IDENTITY - ADDRESS
+    run = commands(case)
+    flags = {word for launch in run for word in launch.argv if word.startswith("--")} - IDENTITY - ADDRESS
     stated = {d.setting for d in deviations}
+    entered = "".join(file.text for launch in run for file in launch.files)
 
     assert flags == {setting for setting in stated if setting.startswith("--")}
-    assert stated - flags <= set(case.serve.env)
+    told = {name for launch in run for name in launch.env} | set(case.backend.request(case.setup).fields)
+    assert [] == [s for s in stated - flags - told if s.rpartition(".")[2] not in entered]
     assert all(len(d.reason) > 10 and d.value for d in deviations)
 
 
-@each_case
+@each_form
 def test_what_is_disclosed_is_what_is_run(case: Case) -> None:
     """Value for value."""
-    argv = case.serve.argv
     for deviation in case.backend.deviations(case.setup):
-        if deviation.setting in argv and deviation.value != "on":
-            assert deviation.value == argv[argv.index(deviation.setting) + 1]
+        run = [launch.argv for launch in commands(case) if deviation.setting in launch.argv]
+        if run and deviation.value != "on":
+            assert deviation.value in {argv[argv.index(deviation.setting) + 1] for argv in run}
+
+
+@each_form
+def test_steps_are_in_order(case: Case) -> None:
+    """A step reads what a step before it has made, writes to its own folder, and bears a name of its own."""
+    before: set[str] = set()
+    for step in case.steps:
+        assert set(step.step_inputs) <= before
+        assert step.id not in before
+        assert "{out}" in placeholders(step)
+        assert placeholders(step) <= {
+            "{model}",
+            "{files}",
+            "{config}",
+            "{out}",
+            *(f"{{step:{b}}}" for b in before),
+        }
+        before.add(step.id)
+
+    assert set(case.serve.step_inputs) <= before
+    assert before == {name for launch in commands(case) for name in launch.step_inputs}, "made for nobody"
+
+
+@each_form
+def test_options_begin_within_the_command(case: Case) -> None:
+    """What is checked against a list are the words after the program's own."""
+    for launch in commands(case):
+        if launch.options is not None:
+            assert 0 < launch.options.start < len(launch.argv)
+
+
+@pytest.mark.parametrize("image", STEP_IMAGES.values(), ids=STEP_IMAGES)
+def test_an_image_of_a_step_is_pinned_too(image: ImageSpec) -> None:
+    """It renders strictly, and its base has a tag that is not `latest`."""
+    text = render(image, base=image.build.base)
+
+    assert "{{" not in text
+    assert re.search(r"[:@]", image.build.base.rpartition("/")[2])
+    assert not image.build.base.endswith(":latest")
 
 
 @each_build
 def test_the_matched_profile_differs(case: Case) -> None:
     """A profile that changes nothing would be a name without a meaning."""
     defaults, matched = (
-        case.backend.serve(case.setup.model_copy(update={"profile": p}))
-        for p in (Profile.DEFAULTS, Profile.MATCHED)
+        case.setup.model_copy(update={"profile": p}) for p in (Profile.DEFAULTS, Profile.MATCHED)
     )
 
-    assert defaults.argv != matched.argv
+    assert case.backend.serve(defaults) != case.backend.serve(matched)
 
 
 @each_build
