@@ -1,17 +1,20 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
-# Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PORT BASE RUN JSON PLAN
+# Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
+#            PORT BASE RUN JSON PLAN
 
 PYTHON ?= python3
 VENV ?= .venv
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
-unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PORT BASE RUN MARK
+unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
+unexport PORT BASE RUN MARK
 quoted = '$(subst ','\'',$(value $(1)))'
 option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
 LEVELBENCH = $(VENV)/bin/levelbench $(call option,base-image,BASE) $(call option,port,PORT)
 OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call option,users,USERS) \
 	$(call option,duration,DURATION) $(call option,workload,WORKLOAD) $(call option,profile,PROFILE) \
 	$(call option,release,RELEASE) $(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) \
+	$(call option,prefix-cache,PREFIX_CACHE) $(call option,extra-arg,EXTRA_ARG) \
 	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help

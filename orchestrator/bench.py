@@ -13,9 +13,10 @@ from time import perf_counter
 
 from tokenizers import Tokenizer
 
-from backends.contract import Accelerator, Backend
+from backends.contract import Accelerator, Backend, Template
 from orchestrator import dolly, measure, steps
-from orchestrator.catalog import prompts
+from orchestrator.catalog import chat_template, prompts
+from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.exchange import Exchange
@@ -142,7 +143,17 @@ class Group:
             served_name=self._plan.model.traits.served_name,
             sampling=self._plan.group.workload.sampling,
             seed=spec.seed,
+            chat=self._chat(weights_dir, tokenizer),
         )
+
+    def _chat(self, weights_dir: Path, tokenizer: Tokenizer) -> ChatTemplate | None:
+        """The model's template. An engine that renders itself may do without what we could use."""
+        try:
+            return chat_template.load(weights_dir, tokenizer)
+        except CellError:
+            if self._plan.request.template is not Template.MESSAGES:
+                raise
+            return None
 
     @contextmanager
     def deployed(self, image: Image, weights: steps.Artifact) -> Iterator[Deployment]:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -13,8 +14,8 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.console import Console as RichConsole
 
-from backends import DEFAULT
-from backends.contract import Profile
+from backends import DEFAULT, load_backends
+from backends.contract import PrefixCaching, Profile, Value
 from orchestrator import invocation, planning
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeChoice
@@ -22,6 +23,7 @@ from orchestrator.errors import BenchError, CellError, HostError, RequestError
 from orchestrator.host.findings import Level, lines
 from orchestrator.invocation import Place
 from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.report import backends as comparison
 from orchestrator.report import console as tables
 from orchestrator.report import plans
 from orchestrator.report.records import Stored
@@ -42,7 +44,12 @@ app = typer.Typer(
 BackendNames = Annotated[
     str, typer.Option("--backend", help="One or several, with commas: they run one after the other.")
 ]
-ModelName = Annotated[str, typer.Option("--model", help="tiny, small, tiny-awq, 8b, 70b-awq.")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", help="tiny, small, tiny-awq, 8b, 70b-awq, 70b-4bit (each engine's own 4 bits), ..."
+    ),
+]
 WorkloadName = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time, also on Python 3.10
     typer.Option("--workload", help="short or article; by default short on a CPU, else article."),
@@ -65,6 +72,18 @@ RuntimeName = Annotated[
 ]
 AcceleratorName = Annotated[
     AcceleratorChoice, typer.Option("--accelerator", help="auto: the GPU where there is one.")
+]
+PrefixCache = Annotated[
+    PrefixCaching,
+    typer.Option("--prefix-cache", help="Reuse of common prompt beginnings: as the profile says, on or off."),
+]
+ExtraArgs = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--extra-arg",
+        help="Options for the engine itself, checked against its release's list: "
+        "--extra-arg='--max-num-seqs 64'; with several backends 'NAME: --max-num-seqs 64'. Repeatable.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
 RunsDir = Annotated[Path, typer.Option("--runs", envvar="LEVELBENCH_RUNS", help="Folder of the run folders.")]
@@ -133,6 +152,8 @@ def bench(
     release: ReleaseName = "current",
     runtime: RuntimeName = RuntimeChoice.AUTO,
     accelerator: AcceleratorName = AcceleratorChoice.AUTO,
+    prefix_cache: PrefixCache = PrefixCaching.PROFILE,
+    extra_arg: ExtraArgs = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure engines: install, start, load, judge, take down, report.
@@ -140,7 +161,8 @@ def bench(
     Without options: a real engine on the CPU with a small model made here, in under two minutes.
     """
     place: Place = context.obj
-    options = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    options = (*asked, prefix_cache, extra_arg)
     folder, complete = invocation.execute(place, _request(place, *options), Console())
     _show(folder, as_json=as_json)
     if not complete:
@@ -159,11 +181,14 @@ def plan(
     release: ReleaseName = "current",
     runtime: RuntimeName = RuntimeChoice.AUTO,
     accelerator: AcceleratorName = AcceleratorChoice.AUTO,
+    prefix_cache: PrefixCache = PrefixCaching.PROFILE,
+    extra_arg: ExtraArgs = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what `bench` would do with the same options, and touch nothing."""
     place: Place = context.obj
-    options = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    options = (*asked, prefix_cache, extra_arg)
     prepared = invocation.prepare(place, _request(place, *options), pull=False)
     if as_json:
         _print_json(prepared.plan.model_dump(mode="json"))
@@ -196,6 +221,16 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def backends(*, as_json: AsJson = False) -> None:
+    """Print what there is: engines, releases, builds, and how they compare."""
+    every = load_backends().values()
+    if as_json:
+        _print_json([{"name": b.name, "title": b.title, "releases": _dumped(b.releases)} for b in every])
+    else:
+        typer.echo(comparison.page(every), nl=False)
+
+
+@app.command()
 def clean(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
@@ -225,6 +260,8 @@ def _request(
     release: str,
     runtime: RuntimeChoice,
     accelerator: AcceleratorChoice,
+    prefix_caching: PrefixCaching,
+    extra_args: list[str] | None,
 ) -> Request:
     """The options as a Request; commas part names and numbers."""
     return Request(
@@ -236,6 +273,8 @@ def _request(
         users=_numbers(users),
         duration_s=_positive(duration_s),
         accelerator=accelerator,
+        prefix_caching=prefix_caching,
+        extra_args=tuple(extra_args or ()),
         runtime=runtime,
         base=place.base,
         port=place.port,
@@ -277,6 +316,10 @@ def _show(folder: RunFolder, *, as_json: bool) -> None:
     else:
         typer.echo(tables.plain(cells))
     typer.echo(f"report: {folder.path / REPORT}")
+
+
+def _dumped(values: Iterable[Value]) -> list[Any]:
+    return [value.model_dump(mode="json") for value in values]
 
 
 def _print_json(value: Any) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from backends.contract import FailureSignature, Gauge, MetricsMap
 from orchestrator.console import Console
@@ -122,7 +122,10 @@ def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics,
         stall_s=workload.stall_s,
         request_s=workload.request_s,
     )
-    record = target.send(spec, lambda live: console.show(users, workload.length_s, live))
+    expected = target.draw.prompt_tokens(cell.load)
+    record = _expecting(
+        expected, target.send(spec, lambda live: console.show(users, workload.length_s, live))
+    )
     span = Span(
         start_ns=record.start_ns,
         steady_ns=record.start_ns + round(workload.ramp_s * 1e9),
@@ -135,8 +138,15 @@ def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics,
         client_cpu_s=record.client_cpu_s,
         client_late_s=record.client_late_s,
         client_realtime=record.client_realtime,
+        client_clock_steps=record.clock_steps,
     )
     return record, metrics, span
+
+
+def _expecting(prompt_tokens: Sequence[int | None], record: Record) -> Record:
+    """With the length that each prompt should have had, which the engine's own count is held against."""
+    known = [replace(x, expected_prompt_tokens=prompt_tokens[x.prompt]) for x in record.exchanges]
+    return replace(record, exchanges=known)
 
 
 def settle(target: Target) -> None:

@@ -3,6 +3,9 @@ needs real parts is skipped, with the command that runs it, unless it was asked 
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -27,3 +30,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker(mark) is not None:
                 item.add_marker(pytest.mark.skip(reason=reason))
                 break
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where real engines are installed, once for all tests."""
+    return Path(os.environ.get("LEVELBENCH_TEST_CACHE") or tmp_path_factory.mktemp("cache"))

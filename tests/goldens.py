@@ -1,12 +1,13 @@
-"""What every backend's builds and profiles must render to. `python -m tests.goldens` writes the files anew;
-read the diff."""
+"""What every backend's builds, models and profiles must render to. `python -m tests.goldens` writes the files anew;
+read the diff. The generated part of docs/backends.md goes with them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from backends import load_backends
@@ -16,7 +17,6 @@ from backends.contract import (
     Build,
     HostTraits,
     ImageSpec,
-    Launch,
     ModelTraits,
     Profile,
     Release,
@@ -26,8 +26,10 @@ from backends.contract import (
 )
 from orchestrator.catalog import loader
 from orchestrator.render import render
+from orchestrator.report.backends import END, page
 
 FOLDER = Path(__file__).parent / "golden"
+DOCS = Path(__file__).parent.parent / "docs" / "backends.md"
 HOSTS = {
     Accelerator.CPU: HostTraits(accelerator=Accelerator.CPU, cpus=8, memory_bytes=32 * 2**30),
     Accelerator.CUDA: HostTraits(
@@ -39,23 +41,22 @@ HOSTS = {
         compute_capability=(8, 0),
     ),
 }
-MODELS = {Accelerator.CPU: "small", Accelerator.CUDA: "8b"}
-FAMILY = "70b-4bit"  # shown besides, where an engine has to make its own form of it first
+# The usual one first; a build has the others where it serves them
+MODELS = {Accelerator.CPU: ("small", "tiny-awq"), Accelerator.CUDA: ("8b", "70b-4bit")}
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One build of one release under one profile, on a host and with a model as they are usual for it."""
+    """One build of one release with one model under one profile, on a host as it is usual for it."""
 
     backend: Backend
     release: Release
     build: Build
     profile: Profile
-    model_id: str = ""
-    finished: tuple[str, ...] = ()
+    model: ModelTraits
 
     def __str__(self) -> str:
-        return "-".join(filter(None, (self.stem, self.profile.value, self.model_id)))
+        return f"{self.stem}-{self.model.id}-{self.profile.value}"
 
     @property
     def stem(self) -> str:
@@ -66,14 +67,8 @@ class Case:
         return HOSTS[self.build.accelerator]
 
     @property
-    def model(self) -> ModelTraits:
-        return loader.model(self.model_id or MODELS[self.build.accelerator]).traits
-
-    @property
     def setup(self) -> Setup:
-        return Setup(
-            build=self.build, model=self.model, profile=self.profile, host=self.host, finished=self.finished
-        )
+        return Setup(build=self.build, model=self.model, profile=self.profile, host=self.host)
 
     @property
     def serve(self) -> ServeSpec:
@@ -87,14 +82,13 @@ class Case:
         return render(self.backend.image(self.build), base=self.build.base)
 
     def argv(self) -> str:
-        steps = [{"id": step.id, **command(step)} for step in self.steps]
-        return json.dumps({**({"steps": steps} if steps else {}), **command(self.serve)}, indent=2) + "\n"
-
-
-def command(launch: Launch) -> dict[str, object]:
-    """What is run, with its files line by line."""
-    files = {file.path: file.text.splitlines() for file in launch.files}
-    return {"argv": launch.argv, "env": launch.env, **({"files": files} if files else {})}
+        request, steps = self.backend.request(self.setup), self.backend.steps(self.setup)
+        found: dict[str, object] = {"argv": self.serve.argv, "env": self.serve.env, "fields": request.fields}
+        if self.serve.files:
+            found["files"] = {file.path: file.text.splitlines() for file in self.serve.files}
+        if steps:
+            found["steps"] = {step.id: step.argv for step in steps}
+        return json.dumps(found, indent=2) + "\n"
 
 
 def cases() -> Iterator[Case]:
@@ -102,39 +96,44 @@ def cases() -> Iterator[Case]:
         for release in backend.releases:
             for build in release.builds:
                 for profile in release.profiles:
-                    yield Case(backend, release, build, profile)
+                    for name in MODELS[build.accelerator]:
+                        yield from _served(backend, release, build, profile, name)
 
 
-def own_forms() -> Iterator[Case]:
-    """What engines have to make of the family's model, where they can and must. What is too large for this
-    host to quantise came from another."""
-    for case in CASES:
-        if case.build.accelerator is Accelerator.CUDA:
-            for model in loader.choices(FAMILY):
-                own = replace(case, model_id=model.id, finished=("quantize",))
-                if case.backend.supports(own.setup) is None and own.steps:
-                    yield own
+def _served(backend: Backend, release: Release, build: Build, profile: Profile, name: str) -> Iterator[Case]:
+    """The first of the models of that name that is served there."""
+    every = (Case(backend, release, build, profile, model.traits) for model in loader.choices(name))
+    yield from islice((case for case in every if backend.supports(case.setup) is None), 1)
 
 
 def step_images() -> dict[str, ImageSpec]:
-    """Images that steps bring along, by name and release."""
-    steps = (step for case in (*CASES, *OWN_FORMS) for step in case.steps)
-    return {f"{step.image.name}-{step.image.release}": step.image for step in steps if step.image is not None}
+    """Images that steps bring along, by name and release: for every model, also where another host made what
+    this one is too small for."""
+    found: dict[str, ImageSpec] = {}
+    for case in CASES:
+        for model in loader.models().values():
+            setup = case.setup.model_copy(update={"model": model.traits, "finished": ("quantize",)})
+            steps = () if case.backend.supports(setup) else case.backend.steps(setup)
+            found |= {f"{s.image.name}-{s.image.release}": s.image for s in steps if s.image is not None}
+    return found
 
 
 CASES = tuple(cases())
-OWN_FORMS = tuple(own_forms())
 STEP_IMAGES = step_images()
 
 
 def texts() -> dict[str, Callable[[], str]]:
     """File name -> what it must hold."""
     found: dict[str, Callable[[], str]] = {f"{case.stem}.Dockerfile": case.dockerfile for case in CASES}
-    found |= {
-        f"{name}.Dockerfile": partial(render, image, base=image.build.base)
-        for name, image in STEP_IMAGES.items()
-    }
-    return found | {f"{case}.argv.json": partial(Case.argv, case) for case in (*CASES, *OWN_FORMS)}
+    for name, image in STEP_IMAGES.items():
+        found[f"{name}.Dockerfile"] = partial(render, image, base=image.build.base)
+    return found | {f"{case}.argv.json": partial(Case.argv, case) for case in CASES}
+
+
+def documented() -> str:
+    """docs/backends.md with its generated part made anew."""
+    _, end, by_hand = DOCS.read_text("utf-8").partition(END)
+    return f"{page(load_backends().values())}\n{end}{by_hand}"
 
 
 def written() -> set[str]:
@@ -146,3 +145,4 @@ if __name__ == "__main__":
         (FOLDER / stale).unlink()
     for name, text in texts().items():
         (FOLDER / name).write_text(text(), "utf-8")
+    DOCS.write_text(documented(), "utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
-from backends.contract import Accelerator, FailureCause, HostTraits
+from backends.contract import Accelerator, Dialect, FailureCause, HostTraits, RequestSpec, Template
 from orchestrator import bench, measure, planning, steps
-from orchestrator.catalog import loader
+from orchestrator.catalog import chat_template, loader
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.exchange import Outcome
@@ -82,6 +84,13 @@ class Rig:
             interrupts=Interrupts(console.say),
         )
 
+    def rendered(self, template: Template) -> Plan:
+        """A plan whose prompts the client renders."""
+        plan = self.plan()
+        asked = RequestSpec(dialect=Dialect.OPENAI_COMPLETIONS, template=template)
+        groups = tuple(g.model_copy(update={"request": asked}) for g in plan.groups)
+        return plan.model_copy(update={"groups": groups})
+
     def plan(self, users: tuple[int, ...] = (1, 2), **workload: object) -> Plan:
         backends = {name: FakeBackend(name) for name in self.names}
         request = Request(backends=self.names, model="tiny", users=users)
@@ -114,6 +123,10 @@ class Rig:
             f"{e['event']} {e.get('phase') or e.get('cell') or ''}".strip()
             for e in self.folder.read_journal().entries
         ]
+
+
+def weights_of(cache_dir: Path) -> Path:
+    return steps.weights(loader.model("tiny"), cache_dir, token=None, progress=lambda _: None).folder
 
 
 def cell(load: str, name: str = "one") -> str:
@@ -204,6 +217,34 @@ def test_real_load_end_to_end(rig: Rig) -> None:
     assert {"exchanges.parquet", "telemetry.parquet", "engine.log", "argv.json", "result.json"} <= {
         p.name for p in rig.folder.cell(cell("u2")).path.iterdir()
     }
+
+
+def test_prompts_are_rendered_with_the_models_own_template(rig: Rig) -> None:
+    """Where the release takes token ids: begin-of-text first, as its tokenizer has it."""
+    rig.run(rig.rendered(Template.TOKENS))
+    assert rig.client is not None
+    words = Tokenizer.from_file(str(weights_of(rig.cache_dir) / "tokenizer.json"))
+    first = json.loads(rig.client.specs[0].bodies[0])["prompt"]
+
+    assert words.token_to_id("<|begin_of_text|>") == first[0]
+    assert "<|start_header_id|>assistant" in words.decode(first, skip_special_tokens=False)
+
+
+@pytest.mark.parametrize(("template", "succeeds"), [(Template.MESSAGES, True), (Template.TOKENS, False)])
+def test_a_model_without_template_is_one_for_engines_that_render(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, template: Template, succeeds: bool
+) -> None:
+    """Nothing is started for prompts that cannot be written."""
+
+    def load(*_: object) -> None:
+        raise CellError("it has no chat template", cause=FailureCause.MODEL_FILES)
+
+    monkeypatch.setattr(chat_template, "load", load)
+
+    assert succeeds is rig.run(rig.rendered(template))
+    if not succeeds:
+        assert ["image"] == rig.runtime.calls
+        assert (Phase.WEIGHTS, FailureCause.MODEL_FILES, "it has no chat template") == rig.failure()[:3]
 
 
 # Every stage fails in turn. In each case: what is recorded, and that nothing stays up.

@@ -40,12 +40,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 in_docker = pytest.mark.docker
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shared by all tests, so that the engine is installed once."""
-    return Path(os.environ.get("LEVELBENCH_TEST_CACHE") or tmp_path_factory.mktemp("cache"))
-
-
 @dataclass(frozen=True)
 class Bench:
     """One `levelbench` with folders of its own."""

@@ -69,11 +69,12 @@ def test_every_variable_reaches_its_option(venv: Path) -> None:
     """As the issue has it, word for word."""
     typed = (
         "BACKEND=lmdeploy MODEL=70b-awq USERS=10,50,100 DURATION=300 WORKLOAD=article PROFILE=defaults "
-        "RUNTIME=docker RELEASE=current ACCELERATOR=cuda"
+        "RUNTIME=docker RELEASE=current ACCELERATOR=cuda PREFIX_CACHE=off EXTRA_ARG=--tp=1"
     )
     expected = (
         "bench --backend lmdeploy --model 70b-awq --users 10,50,100 --duration 300 --workload article "
-        "--profile defaults --release current --runtime docker --accelerator cuda"
+        "--profile defaults --release current --runtime docker --accelerator cuda --prefix-cache off "
+        "--extra-arg --tp=1"
     )
 
     assert expected.split() == make(venv, "bench", *typed.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from io import StringIO
 from pathlib import Path
 
@@ -147,6 +148,17 @@ def test_load_is_the_workloads(tmp_path: Path) -> None:
     assert round(short.ramp_s * 1e9) == span.steady_ns - span.start_ns
     assert 2 == len(record.exchanges)
     assert metrics.client_cpu_share == pytest.approx(0.01)
+
+
+def test_each_exchange_knows_how_long_its_prompt_should_have_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its place in the draw, so that the engine's own count can be held against it."""
+    monkeypatch.setattr(Draw, "prompt_tokens", lambda *_: (5, None, 7))
+    sent = [dataclasses.replace(good(), prompt=i) for i in (2, 1, 0)]
+    record, _, _ = measure.load(target(tmp_path, FakeClient(gives={"u2": sent})), cell(), Console(StringIO()))
+
+    assert [7, None, 5] == [x.expected_prompt_tokens for x in record.exchanges]
 
 
 def test_live_figures_are_shown(tmp_path: Path) -> None:

@@ -4,18 +4,21 @@ An adapter is stateless and pure: equal input gives equal output, with no clock,
 environment. It never sees a host path, a container id or a user count.
 """
 
+from backends.contract.article import EMPTY_SYSTEM_BLOCK, SERVING_LAYER
 from backends.contract.backend import (
+    UNMET,
     Backend,
-    ByRelease,
     Deviation,
     Refusal,
     Setting,
     Setup,
     deviations,
     entries,
+    fields,
     variables,
     words,
 )
+from backends.contract.by_release import ByRelease
 from backends.contract.failures import (
     COMMON_FAILURES,
     FailureCause,
@@ -41,6 +44,7 @@ from backends.contract.release import (
     PackageSet,
     Release,
     SiteFile,
+    loads,
 )
 from backends.contract.request import (
     Dialect,
@@ -48,6 +52,7 @@ from backends.contract.request import (
     RequestSpec,
     Template,
 )
+from backends.contract.serving import matched, prefix_switch, unserved
 from backends.contract.values import (
     MATCHED,
     Accelerator,
@@ -64,7 +69,10 @@ from backends.contract.values import (
 
 __all__ = [
     "COMMON_FAILURES",
+    "EMPTY_SYSTEM_BLOCK",
     "MATCHED",
+    "SERVING_LAYER",
+    "UNMET",
     "Accelerator",
     "Backend",
     "Build",
@@ -106,6 +114,11 @@ __all__ = [
     "WeightsFormat",
     "deviations",
     "entries",
+    "fields",
+    "loads",
+    "matched",
+    "prefix_switch",
+    "unserved",
     "variables",
     "words",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from pydantic import JsonValue
 
@@ -37,8 +37,12 @@ class Refusal(Value):
     alternative: str | None = None
 
 
+UNMET = "not reproduced"
+
+
 class Deviation(Value):
-    """A setting that is not the engine's default: what, why, and where that is known from."""
+    """A setting that is not the engine's default: what, why, and where that is known from. Its value is UNMET
+    for what could not be set."""
 
     setting: str
     value: str
@@ -47,24 +51,31 @@ class Deviation(Value):
 
 
 class Setting(Value):
-    """Words of argv that are not the engine's default, or an environment variable, or an entry of a file or
-    of the requests, with the reason: so that what is run and what is disclosed are one list. `env` and
-    `entry` hold a name and a value."""
+    """What is not the engine's default, with the reason: so that what is run and what is disclosed are one
+    list. Words of argv, an environment variable, a field of every request, an entry of a command's file, a step
+    by its id, or, as `unmet`, in words, what a profile asks for and this release cannot be told. `env`, `field`
+    and `entry` hold name and value."""
 
     words: tuple[str, ...] = ()
     env: tuple[str, str] | None = None
+    field: tuple[str, JsonValue] | None = None
     entry: tuple[str, JsonValue] | None = None
+    step: str | None = None
+    unmet: str | None = None
     reason: str
     source: Source | None = None
 
     @property
     def deviations(self) -> tuple[Deviation, ...]:
-        """One for each flag: `--flag value` pairs, `--flag=value` and lone switches; one for a variable or an
-        entry."""
-        pairs = [*_flags(self.words), *([self.env] if self.env else [])]
-        if self.entry is not None:
-            name, value = self.entry
-            pairs.append((name, value if isinstance(value, str) else json.dumps(value)))
+        """One for each flag: `--flag value` pairs, `--flag=value` and lone switches; one for all else."""
+        pairs = _flags(self.words)
+        if self.env:
+            pairs.append(self.env)
+        pairs += [(name, json.dumps(value)) for name, value in filter(None, (self.field, self.entry))]
+        if self.step:
+            pairs.append((self.step, "made by a step"))
+        if self.unmet:
+            pairs.append((self.unmet, UNMET))
         return tuple(Deviation(setting=n, value=v, reason=self.reason, source=self.source) for n, v in pairs)
 
 
@@ -78,8 +89,13 @@ def variables(settings: Iterable[Setting]) -> dict[str, str]:
     return dict(setting.env for setting in settings if setting.env)
 
 
+def fields(settings: Iterable[Setting]) -> dict[str, JsonValue]:
+    """What they add to every request."""
+    return dict(setting.field for setting in settings if setting.field)
+
+
 def entries(settings: Iterable[Setting]) -> dict[str, JsonValue]:
-    """Their entries of a file or of the requests."""
+    """What they say in a command's file."""
     return dict(setting.entry for setting in settings if setting.entry)
 
 
@@ -155,42 +171,3 @@ class Backend(ABC):
     @abstractmethod
     def failures(self, build: Build) -> tuple[FailureSignature, ...]:
         """Log signatures, the most specific first."""
-
-
-class ByRelease(Backend):
-    """An engine whose releases are too different for one adapter: each has one of its own, by its id."""
-
-    of: Mapping[str, Backend]
-
-    def supports(self, setup: Setup) -> Refusal | None:
-        return self.of[setup.build.release].supports(setup)
-
-    def steps(self, setup: Setup) -> tuple[StepSpec, ...]:
-        return self.of[setup.build.release].steps(setup)
-
-    def image(self, build: Build) -> ImageSpec:
-        return self.of[build.release].image(build)
-
-    def serve(self, setup: Setup) -> ServeSpec:
-        return self.of[setup.build.release].serve(setup)
-
-    def request(self, setup: Setup) -> RequestSpec:
-        return self.of[setup.build.release].request(setup)
-
-    def deviations(self, setup: Setup) -> tuple[Deviation, ...]:
-        return self.of[setup.build.release].deviations(setup)
-
-    def ready(self, build: Build) -> ReadySpec:
-        return self.of[build.release].ready(build)
-
-    def prefix_cache(self, build: Build) -> PrefixCache:
-        return self.of[build.release].prefix_cache(build)
-
-    def metrics(self, build: Build) -> MetricsMap | None:
-        return self.of[build.release].metrics(build)
-
-    def readbacks(self, build: Build) -> tuple[Readback, ...]:
-        return self.of[build.release].readbacks(build)
-
-    def failures(self, build: Build) -> tuple[FailureSignature, ...]:
-        return self.of[build.release].failures(build)

@@ -53,7 +53,8 @@ class RequestSpec(Value):
 
     `refused` are fields which the release answers with an error or silently ignores: they are not sent, and
     a workload that depends on one (IGNORE_EOS) is refused. `fields` are sent with every request and win over
-    the workload's; each is a stated deviation. `path` replaces the dialect's own.
+    the workload's; objects are merged; each is a stated deviation. `path` replaces the dialect's own. What
+    each dialect can carry, and which templates: docs/dialects.md.
     """
 
     dialect: Dialect

@@ -68,7 +68,9 @@ class LlamaCpp(Backend):
         )
         return ServeSpec(
             argv=argv,
-            options=OptionsRef(name="llama.cpp-0c1e57098", start=len(program)),
+            options=OptionsRef(
+                name="xllamacpp-2026.10.11549" if on_cpu else "llama.cpp-0c1e57098", start=len(program)
+            ),
             port=8080,
             weights=WeightsFormat.SAFETENSORS if _is_converted(setup) else WeightsFormat.GGUF,
             stop_s=5.0,

@@ -9,7 +9,10 @@ from backends.contract import (
     FailureCause,
     FailureSignature,
     PackageSet,
+    Quantization,
     Source,
+    WeightsFormat,
+    loads,
 )
 
 SERVER_SOURCE = Source(text="llama.cpp tools/server/server.cpp:156-160, common/arg.cpp at 0c1e57098")
@@ -22,6 +25,9 @@ CPU = Build(
     packages=(PackageSet(lock="llama-cpp-cpu.txt"),),
     system_packages=("libgomp1",),
     context=("llama_cpp_server.py",),
+    formats=(WeightsFormat.GGUF,),
+    serves=loads(None, Quantization.NONE),
+    seen="process and container",
     python=(3, 10),
     install_bytes=110 * 2**20,
     source=Source(text="https://pypi.org/project/xllamacpp/2026.10.11549/"),
@@ -32,6 +38,8 @@ CUDA = Build(
     accelerator=Accelerator.CUDA,
     version="b11206",
     base="ghcr.io/ggml-org/llama.cpp:server-cuda-b11206",
+    formats=(WeightsFormat.GGUF, WeightsFormat.SAFETENSORS),
+    serves=loads(None, Quantization.NONE),
     install_bytes=4 * 2**30,
     source=Source(
         text="llama.cpp .devops/cuda.Dockerfile:3,125-133; the tag is named in public deployments",

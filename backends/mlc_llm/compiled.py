@@ -24,10 +24,11 @@ from backends.contract import (
     StepSpec,
     WeightsFormat,
     deviations,
+    unserved,
     words,
 )
 from backends.mlc_llm.messages import FAILURES, READBACKS
-from backends.mlc_llm.settings import compiling, configuring, converting, of_mlc
+from backends.mlc_llm.settings import CACHE, compiling, configuring, converting, of_mlc
 
 JOINED = f"{Mount.TMP.value}/model"
 
@@ -54,17 +55,10 @@ class Compiled(Backend):
     def supports(self, setup: Setup) -> Refusal | None:
         """q4f16_autoawq exists in the tools, but was experimental to the article and is no scheme of MLC's
         own: its numbers would be compared with what the article ran, and are not."""
-        model, capability = setup.model, setup.host.compute_capability
-        if model.quantization is Quantization.AWQ:
+        if setup.model.quantization is Quantization.AWQ:
             reason = f"{self.title} is measured with weights in its own 4 bits, not with AutoAWQ's"
             return Refusal(reason=reason, alternative="MODEL=70b-q4f16_1 or MODEL=70b-4bit")
-        if capability is not None and capability < (8, 0):
-            return Refusal(reason="FlashInfer's kernels need compute capability 8.0 or newer")
-        if of_mlc(setup):
-            return None if model.quantization is Quantization.Q4F16_1 else _not_read(self.title, setup)
-        if WeightsFormat.SAFETENSORS not in model.formats or model.quantization is not Quantization.NONE:
-            return _not_read(self.title, setup)
-        return None
+        return unserved(self.title, setup)
 
     def steps(self, setup: Setup) -> tuple[StepSpec, ...]:
         return (self._compile(setup),) if of_mlc(setup) else (*self._conversion(setup), self._compile(setup))
@@ -102,7 +96,7 @@ class Compiled(Backend):
 
     def prefix_cache(self, build: Build) -> PrefixCache:
         """/debug/reset_engine wants a body, and in 0.20 the debug mode."""
-        return PrefixCache(default_on=True)
+        return CACHE
 
     def metrics(self, build: Build) -> MetricsMap | None:
         """dev1251 has none; 0.20's page counts neither what runs nor what waits, and is not Prometheus'."""
@@ -177,9 +171,3 @@ def _env() -> dict[str, str]:
     """MLC_CACHE_DIR became MLC_LLM_HOME a week after dev1251; what is compiled on demand is kept there."""
     cache = f"{Mount.CACHE.value}/mlc_llm"
     return {"HF_HUB_OFFLINE": "1", "MLC_CACHE_DIR": cache, "MLC_LLM_HOME": cache, "HOME": Mount.TMP.value}
-
-
-def _not_read(title: str, setup: Setup) -> Refusal:
-    model = setup.model
-    reason = f"{title} converts 16-bit safetensors or takes its own q4f16_1, which {model.id} is not"
-    return Refusal(reason=reason, alternative="MODEL=8b, MODEL=70b-q4f16_1 or MODEL=70b-4bit")

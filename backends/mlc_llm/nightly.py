@@ -6,7 +6,6 @@ from backends.contract import (
     Build,
     Dialect,
     ImageSpec,
-    PrefixCaching,
     Profile,
     RequestField,
     RequestSpec,
@@ -14,11 +13,12 @@ from backends.contract import (
     Setup,
     Source,
     Template,
-    entries,
+    fields,
+    matched,
 )
 from backends.mlc_llm.compiled import Compiled
 from backends.mlc_llm.releases import NIGHTLY_RELEASE
-from backends.mlc_llm.settings import ALIKE, ARTICLE, RAN, SAME, of_mlc
+from backends.mlc_llm.settings import ALIKE, ARTICLE, RAN, of_mlc, sampling_of_model, switching
 
 RELEASE = NIGHTLY_RELEASE
 
@@ -34,21 +34,15 @@ class Nightly(Compiled):
         return ImageSpec(name=self.name, release=build.release, template=template, build=build)
 
     def serving(self, setup: Setup) -> tuple[Setting, ...]:
-        found: list[Setting] = []
+        off = switching(setup, "--prefix-cache-max-num-seqs", "0")
         if setup.profile is Profile.PUBLISHED:
-            found.append(Setting(words=("--mode", "server"), reason=RAN, source=ARTICLE))
+            return (Setting(words=("--mode", "server"), reason=RAN, source=ARTICLE), *off)
         if setup.profile is Profile.MATCHED:
-            sizes = (
-                "--max-batch-size",
-                str(SAME.max_sequences),
-                "--max-total-seq-length",
-                str(SAME.kv_tokens),
-            )
-            found.append(Setting(words=("--mode", "server", *sizes), reason=ALIKE))
-        if setup.prefix_caching is PrefixCaching.OFF:
-            none = ("--prefix-cache-max-num-seqs", "0")
-            found.append(Setting(words=none, reason="prefix caching off, as asked"))
-        return tuple(found)
+            alike = matched(setup)
+            size, budget = str(alike.max_sequences), str(alike.kv_tokens)
+            same = ("--mode", "server", "--max-batch-size", size, "--max-total-seq-length", budget)
+            return (Setting(words=same, reason=ALIKE), *_context(setup), *off)
+        return off
 
     def links(self, setup: Setup) -> tuple[str, ...]:
         return () if of_mlc(setup) else (".={step:convert}", ".={step:config}")
@@ -56,24 +50,29 @@ class Nightly(Compiled):
     def request(self, setup: Setup) -> RequestSpec:
         """`published` chats, with the template of this commit as the article had it: without <|eot_id|>, and
         with a system message of its own. The other profiles send the tokens that every engine gets."""
-        fields = entries(self.requesting(setup))
+        told = fields(self.requesting(setup))
         if setup.profile is Profile.PUBLISHED:
-            return RequestSpec(dialect=Dialect.OPENAI_CHAT, refused=(RequestField.USAGE,), fields=fields)
+            return RequestSpec(dialect=Dialect.OPENAI_CHAT, refused=(RequestField.USAGE,), fields=told)
         return RequestSpec(
             dialect=Dialect.OPENAI_COMPLETIONS,
             template=Template.TOKENS,
             refused=(RequestField.USAGE,),
-            fields=fields,
+            fields=told,
         )
 
     def requesting(self, setup: Setup) -> tuple[Setting, ...]:
-        ends = ["<|eot_id|>", "<|end_of_text|>"]
-        if setup.profile is not Profile.PUBLISHED:
-            why = "this commit's completions know no end of their own (fixed by #2534)"
-            return (Setting(entry=("stop", ends), reason=why),)
-        sampling = {"temperature": 0.6, "top_p": 0.9}
-        of_model = "profile published: the model's own sampling, since the service sent none"
-        stops = Setting(entry=("stop", ends), reason=RAN, source=ARTICLE)
-        source = Source(text="generation_config.json of Meta-Llama-3-8B-Instruct", verified=False)
-        told = [Setting(entry=(name, v), reason=of_model, source=source) for name, v in sampling.items()]
-        return (*told, stops)
+        ends = ("stop", ["<|eot_id|>", "<|end_of_text|>"])
+        if setup.profile is Profile.PUBLISHED:
+            return (Setting(field=ends, reason=RAN, source=ARTICLE), *sampling_of_model())
+        why = "this commit's completions know no end of their own"
+        source = Source(text="https://github.com/mlc-ai/mlc-llm/pull/2534")
+        return (Setting(field=ends, reason=why, source=source),)
+
+
+def _context(setup: Setup) -> tuple[Setting, ...]:
+    """A library for less context than the configuration names is refused (cpp/serve/config.cc:424-430)."""
+    if not of_mlc(setup):
+        return ()
+    wanted = f"a sequence cap of {matched(setup).sequence_tokens} tokens"
+    why = "it stands in the configuration that comes with weights in MLC's format, and no flag changes it"
+    return (Setting(unmet=wanted, reason=why),)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from backends.contract import Accelerator, Build, Facts, Profile, Release, Source
+from backends.contract import (
+    Accelerator,
+    Build,
+    Facts,
+    Profile,
+    Quantization,
+    Release,
+    Source,
+    WeightsFormat,
+    loads,
+)
 
 _PROFILES = (Profile.DEFAULTS, Profile.MATCHED, Profile.PUBLISHED)
+_FORMATS = (WeightsFormat.SAFETENSORS, WeightsFormat.MLC)
+_SERVES = loads((8, 0), Quantization.NONE, Quantization.Q4F16_1)  # FlashInfer's kernels
 _NIGHTLY = Build(
     release="2024-06",
     accelerator=Accelerator.CUDA,
     version="0.1.dev1251 (edc434d0)",
     base="nvidia/cuda:12.1.1-devel-ubuntu22.04",
     context=("assembled.py",),
+    formats=_FORMATS,
+    serves=_SERVES,
     install_bytes=25 * 2**30,
     source=Source(
         text="mlc-llm edc434d0: version.py, ci/task/build_lib.sh, docs/install; the build was not run here",
@@ -23,6 +37,8 @@ _WHEELS = Build(
     version="0.20",
     base="nvidia/cuda:13.0.3-devel-ubuntu24.04",
     context=("assembled.py",),
+    formats=_FORMATS,
+    serves=_SERVES,
     install_bytes=25 * 2**30,
     source=Source(
         text="mlc-llm 79d603f0: docs/install/mlc_llm.rst:40,47; the wheels have nightly versions only",

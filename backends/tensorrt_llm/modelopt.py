@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from backends.contract import ImageSpec, Mount, OptionsRef, Refusal, Setting, Setup, Source, StepSpec, words
+from backends.contract import (
+    ImageSpec,
+    Mount,
+    OptionsRef,
+    Quantization,
+    Refusal,
+    Setting,
+    Setup,
+    Source,
+    StepSpec,
+    words,
+)
 from backends.tensorrt_llm.releases import MODELOPT, MODELOPT_BUILD, ULIMITS
 
 _GPU_SHARE = 0.8  # of the GPU, where hf_ptq.py has to put layers into host memory
@@ -61,6 +72,8 @@ def quantize(setup: Setup) -> StepSpec:
 def no_room(setup: Setup) -> Refusal | None:
     """modelopt puts the layers for which the GPU has no room into the host's memory."""
     host, model = setup.host, setup.model
+    if model.quantization is not Quantization.INT4_AWQ or "quantize" in setup.finished:
+        return None
     if host.gpu_memory_bytes is None or host.gpu_memory_bytes >= model.weights_bytes:
         return None
     room = int(_GPU_SHARE * host.gpu_memory_bytes) + host.memory_bytes

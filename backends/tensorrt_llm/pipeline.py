@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from backends.contract import ImageSpec, Mount, OptionsRef, Quantization, Setup, StepSpec, words
+from backends.contract import ImageSpec, Mount, OptionsRef, Refusal, Setup, StepSpec, words
 from backends.tensorrt_llm.releases import AMMO, EXAMPLES, ULIMITS
-from backends.tensorrt_llm.triton_settings import building, converting, quantizing
+from backends.tensorrt_llm.triton_settings import building, converting, quantizing, whole
 
 ENV = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HOME": Mount.TMP.value}
 
@@ -56,8 +56,12 @@ def quantize(setup: Setup) -> StepSpec:
 
 def engine(setup: Setup) -> StepSpec:
     """13B took 81 GB of host memory at its peak, three times its weights (docs/baichuan.md)."""
-    whole = setup.model.quantization is Quantization.NONE
-    places = ("--checkpoint_dir", "{step:convert}" if whole else "{step:quantize}", "--output_dir", "{out}")
+    places = (
+        "--checkpoint_dir",
+        "{step:convert}" if whole(setup) else "{step:quantize}",
+        "--output_dir",
+        "{out}",
+    )
     return StepSpec(
         id="engine",
         title=f"an engine of {setup.model.id} for this type of GPU",
@@ -72,4 +76,22 @@ def engine(setup: Setup) -> StepSpec:
         deadline_s=2 * 3600,
         output_bytes=setup.model.served_bytes,
         memory_bytes=3 * setup.model.served_bytes,
+    )
+
+
+def no_room(title: str, setup: Setup) -> Refusal | None:
+    """quantize.py holds all 16-bit weights on the GPU, one here; that it can leave some to the host's memory
+    was not seen (reference/backends-2024.md, section 5.2). What it makes is bound to no GPU."""
+    model, memory_bytes = setup.model, setup.host.gpu_memory_bytes
+    if (
+        whole(setup)
+        or "quantize" in setup.finished
+        or memory_bytes is None
+        or memory_bytes >= model.weights_bytes
+    ):
+        return None
+    held, there = model.weights_bytes / 1e9, memory_bytes / 1e9
+    return Refusal(
+        reason=f"{title} quantises {model.id} with all {held:.0f} GB on the GPU, which has {there:.0f} GB",
+        alternative="RELEASE=current or MODEL=8b, or make the `quantize` artifact on a larger GPU and bring it",
     )

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from backends.contract import Accelerator, Build, Facts, Profile, Release, Source
+from backends.contract import (
+    Accelerator,
+    Build,
+    Facts,
+    Profile,
+    Quantization,
+    Release,
+    Source,
+    WeightsFormat,
+    loads,
+)
 
 EXAMPLES = "/opt/tensorrt_llm/examples"
 PROGRAMS = "/opt/tensorrtllm_backend/all_models/inflight_batcher_llm"
@@ -15,6 +25,8 @@ TRITON = Build(
     version="0.9.0 under Triton 24.04",
     base="nvcr.io/nvidia/tritonserver:24.04-trtllm-python-py3",
     context=("assembled.py",),
+    formats=(WeightsFormat.SAFETENSORS,),
+    serves=(*loads((7, 0), Quantization.NONE), *loads((8, 0), Quantization.INT4_AWQ)),
     install_bytes=35 * 2**30,
     source=Source(
         text="Triton r24.04 build.py; TensorRT-LLM 250d9c29; tensorrtllm_backend 76464e9b", verified=False
@@ -35,6 +47,8 @@ SERVE = Build(
     accelerator=Accelerator.CUDA,
     version="1.2.1",
     base="nvcr.io/nvidia/tensorrt-llm/release:1.2.1",
+    formats=(WeightsFormat.SAFETENSORS,),
+    serves=loads((8, 0), Quantization.NONE, Quantization.INT4_AWQ),
     install_bytes=60 * 2**30,
     source=Source(text="the tag is named in public recipes", verified=False),
 )

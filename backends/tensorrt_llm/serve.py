@@ -19,19 +19,19 @@ from backends.contract import (
     Refusal,
     RequestSpec,
     ServeSpec,
-    Setting,
     Setup,
     SpecFile,
     StepSpec,
     WeightsFormat,
     deviations,
-    entries,
+    fields,
+    unserved,
     words,
 )
 from backends.tensorrt_llm.messages import SERVE_FAILURES
 from backends.tensorrt_llm.modelopt import no_room, quantize, quantizing
 from backends.tensorrt_llm.releases import SERVE_RELEASE, ULIMITS
-from backends.tensorrt_llm.serve_settings import asked, flags, text, yaml
+from backends.tensorrt_llm.serve_settings import CACHE, asked, flags, text, yaml
 
 RELEASE = SERVE_RELEASE
 
@@ -42,17 +42,10 @@ class Serve(Backend):
     releases = (RELEASE,)
 
     def supports(self, setup: Setup) -> Refusal | None:
-        model = setup.model
-        if model.quantization is Quantization.AWQ:
+        if setup.model.quantization is Quantization.AWQ:
             reason = f"that {self.title} loads AutoAWQ's layout is unverified: modelopt's own is taken"
-            return Refusal(reason=reason, alternative="MODEL=70b-int4-awq or MODEL=70b-4bit")
-        if WeightsFormat.SAFETENSORS not in model.formats:
-            return Refusal(reason=f"{self.title} reads safetensors, and {model.id} has none")
-        if model.quantization not in (Quantization.NONE, Quantization.INT4_AWQ):
-            return Refusal(reason=f"{self.title} is not given {model.quantization.value} weights here")
-        if model.quantization is Quantization.INT4_AWQ and "quantize" not in setup.finished:
-            return no_room(setup)
-        return None
+            return Refusal(reason=reason, alternative="MODEL=8b, MODEL=70b-int4-awq or MODEL=70b-4bit")
+        return unserved(self.title, setup) or no_room(setup)
 
     def steps(self, setup: Setup) -> tuple[StepSpec, ...]:
         return (quantize(setup),) if setup.model.quantization is Quantization.INT4_AWQ else ()
@@ -88,23 +81,18 @@ class Serve(Backend):
 
     def request(self, setup: Setup) -> RequestSpec:
         """An unknown field is answered with 400; all that the client sends are known."""
-        return RequestSpec(dialect=Dialect.OPENAI_CHAT, fields=entries(asked(setup)))
+        return RequestSpec(dialect=Dialect.OPENAI_CHAT, fields=fields(asked(setup)))
 
     def deviations(self, setup: Setup) -> tuple[Deviation, ...]:
         made = quantizing() if setup.model.quantization is Quantization.INT4_AWQ else ()
-        file = Setting(
-            words=("--extra_llm_api_options", "{config}/llm.yaml"), reason="holds the entries below"
-        )
-        return deviations(
-            (*made, *flags(setup), *((file,) if yaml(setup) else ()), *yaml(setup), *asked(setup))
-        )
+        return deviations((*made, *flags(setup), *yaml(setup), *asked(setup)))
 
     def ready(self, build: Build) -> ReadySpec:
         """Its list names the folder, not a name of ours."""
         return ReadySpec(health_path="/health", models_path=None, deadline_s=1800)
 
     def prefix_cache(self, build: Build) -> PrefixCache:
-        return PrefixCache(default_on=True)
+        return CACHE
 
     def metrics(self, build: Build) -> MetricsMap | None:
         """Its Prometheus page counts neither requests that run or wait nor tokens before 1.3; its JSON page is

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 from backends.contract import (
-    MATCHED,
+    EMPTY_SYSTEM_BLOCK,
+    SERVING_LAYER,
+    PrefixCache,
     PrefixCaching,
     Profile,
     Quantization,
@@ -13,22 +15,25 @@ from backends.contract import (
     Setup,
     Source,
     entries,
+    matched,
+    prefix_switch,
 )
 
 _ARTICLE = Source(text="BentoTRTLLM 381c230: README.md")
 _ALIKE = "profile matched: the same on every engine"
 _RAN = "profile published: what the article's service ran, in today's settings"
 _KV = "kv_cache_config"
+CACHE = PrefixCache(default_on=True)
 
 
 def flags(setup: Setup) -> tuple[Setting, ...]:
-    matched = MATCHED[setup.build.accelerator]
     if setup.profile is Profile.MATCHED:
+        alike = matched(setup)
         sizes = (
             "--max_batch_size",
-            str(matched.max_sequences),
+            str(alike.max_sequences),
             "--max_seq_len",
-            str(matched.sequence_tokens),
+            str(alike.sequence_tokens),
         )
         return (Setting(words=sizes, reason=_ALIKE),)
     if setup.profile is Profile.PUBLISHED:
@@ -41,19 +46,22 @@ def flags(setup: Setup) -> tuple[Setting, ...]:
 def yaml(setup: Setup) -> tuple[Setting, ...]:
     """Entries of llm.yaml; a dot stands for a level."""
     found: list[Setting] = []
-    whole = setup.model.quantization is Quantization.NONE
     if setup.profile is Profile.MATCHED:
-        matched = MATCHED[setup.build.accelerator]
-        found.append(Setting(entry=("dtype", matched.dtype), reason=_ALIKE))
-        found.append(Setting(entry=(f"{_KV}.max_tokens", matched.kv_tokens), reason=_ALIKE))
+        alike = matched(setup)
+        found.append(Setting(entry=("dtype", alike.dtype), reason=_ALIKE))
+        found.append(Setting(entry=(f"{_KV}.max_tokens", alike.kv_tokens), reason=_ALIKE))
     if setup.profile is Profile.PUBLISHED:
         found.append(Setting(entry=("dtype", "bfloat16"), reason=_RAN, source=_ARTICLE))
-    reuse = f"{_KV}.enable_block_reuse"
-    if setup.prefix_caching is PrefixCaching.OFF:
-        found.append(Setting(entry=(reuse, False), reason="prefix caching off, as asked"))
-    elif setup.profile is Profile.PUBLISHED and not whole and setup.prefix_caching is PrefixCaching.PROFILE:
-        found.append(Setting(entry=(reuse, False), reason=f"{_RAN}: no reuse with the 70B model"))
-    return tuple(found)
+    return (*found, *_reuse(setup))
+
+
+def _reuse(setup: Setup) -> tuple[Setting, ...]:
+    off = Setting(entry=(f"{_KV}.enable_block_reuse", False), reason="off")
+    by_profile = setup.prefix_caching is PrefixCaching.PROFILE and setup.profile is Profile.PUBLISHED
+    if by_profile and setup.model.quantization is not Quantization.NONE:
+        ran = f"{_RAN}: no reuse with the 70B model"
+        return (off.model_copy(update={"reason": ran, "source": _ARTICLE}),)
+    return prefix_switch(setup, CACHE, on=Setting(reason="on"), off=off)
 
 
 def text(settings: tuple[Setting, ...]) -> str:
@@ -68,4 +76,8 @@ def asked(setup: Setup) -> tuple[Setting, ...]:
     if setup.profile is not Profile.PUBLISHED:
         return ()
     greedy = "profile published: the article's requests were greedy, which a temperature of 0 asks for today"
-    return (Setting(entry=("temperature", 0), reason=greedy, source=_ARTICLE),)
+    return (
+        Setting(field=("temperature", 0), reason=greedy, source=_ARTICLE),
+        SERVING_LAYER,
+        EMPTY_SYSTEM_BLOCK,
+    )

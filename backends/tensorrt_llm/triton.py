@@ -28,11 +28,13 @@ from backends.contract import (
     WeightsFormat,
     deviations,
     entries,
+    fields,
+    unserved,
     words,
 )
 from backends.tensorrt_llm import repository
 from backends.tensorrt_llm.messages import TRITON_FAILURES
-from backends.tensorrt_llm.pipeline import ENV, convert, engine, quantize
+from backends.tensorrt_llm.pipeline import ENV, convert, engine, no_room, quantize
 from backends.tensorrt_llm.releases import PROGRAMS, TRITON_RELEASE, ULIMITS
 from backends.tensorrt_llm.triton_settings import (
     batch,
@@ -42,6 +44,7 @@ from backends.tensorrt_llm.triton_settings import (
     quantizing,
     requesting,
     serving,
+    whole,
 )
 
 RELEASE = TRITON_RELEASE
@@ -58,28 +61,13 @@ class Triton(Backend):
         return ImageSpec(name=self.name, release=build.release, template=template, build=build)
 
     def supports(self, setup: Setup) -> Refusal | None:
-        model, memory_bytes = setup.model, setup.host.gpu_memory_bytes
-        if model.quantization is Quantization.AWQ:
-            reason = f"{self.title} takes no AutoAWQ checkpoint: its own quantize.py makes INT4 AWQ"
-            return Refusal(reason=reason, alternative="MODEL=70b-int4-awq or MODEL=70b-4bit")
-        if WeightsFormat.SAFETENSORS not in model.formats:
-            return Refusal(reason=f"{self.title} converts safetensors, and {model.id} has none")
-        if model.quantization not in (Quantization.NONE, Quantization.INT4_AWQ):
-            return Refusal(reason=f"{self.title} cannot convert {model.quantization.value} weights")
-        if model.quantization is Quantization.NONE or memory_bytes is None or "quantize" in setup.finished:
-            return None
-        if memory_bytes >= model.weights_bytes:
-            return None
-        held, there = model.weights_bytes / 1e9, memory_bytes / 1e9
-        return Refusal(
-            reason=f"{self.title} quantises {model.id} with all {held:.0f} GB on the GPU, which has {there:.0f} GB",
-            alternative="RELEASE=current, MODEL=8b, or make the `quantize` artifact on a larger GPU and bring it: "
-            "it is bound to none",
-        )
+        if setup.model.quantization is Quantization.AWQ:
+            reason = f"{self.title} takes no AutoAWQ checkpoint, only INT4 AWQ of its own (70b-int4-awq)"
+            return Refusal(reason=reason, alternative="MODEL=8b")
+        return unserved(self.title, setup) or no_room(self.title, setup)
 
     def steps(self, setup: Setup) -> tuple[StepSpec, ...]:
-        whole = setup.model.quantization is Quantization.NONE
-        return (convert(setup) if whole else quantize(setup), engine(setup))
+        return (convert(setup) if whole(setup) else quantize(setup), engine(setup))
 
     def serve(self, setup: Setup) -> ServeSpec:
         """The repository is put together where it is served, for its files name folders of that place."""
@@ -112,12 +100,11 @@ class Triton(Backend):
             dialect=Dialect.TENSOR_STREAM,
             template=Template.TEXT_WITH_BOS,
             refused=(RequestField.USAGE,),
-            fields=entries(requesting(setup)),
+            fields=fields(requesting(setup)),
         )
 
     def deviations(self, setup: Setup) -> tuple[Deviation, ...]:
-        whole = setup.model.quantization is Quantization.NONE
-        made = converting(setup) if whole else quantizing(setup)
+        made = converting(setup) if whole(setup) else quantizing(setup)
         return deviations((*made, *building(setup), *serving(), *parameters(setup), *requesting(setup)))
 
     def ready(self, build: Build) -> ReadySpec:

@@ -12,7 +12,10 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
+UNSTAMPED = -1  # the lag of an event whose arrival the kernel did not stamp
+
 Nanoseconds = npt.NDArray[np.int64]
+TokenCounts = npt.NDArray[np.int32]
 
 
 class Outcome(str, Enum):
@@ -35,19 +38,42 @@ class Outcome(str, Enum):
         return self not in (Outcome.OK, Outcome.CUT)
 
 
+class CountedBy(str, Enum):
+    """What an exchange's number of tokens rests on.
+
+    USAGE: the engine's own total, told once. CUMULATIVE: the engine's own count so far, told with every
+    event. EVENTS: the wire shape's promise of one event per token. NONE: events, of which each may stand
+    for several tokens.
+    """
+
+    USAGE = "usage"
+    CUMULATIVE = "cumulative"
+    EVENTS = "events"
+    NONE = "none"
+
+
 def _no_events() -> Nanoseconds:
     return np.empty(0, np.int64)
+
+
+def _no_counts() -> TokenCounts:
+    return np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """Everything known of one request.
 
-    `send_ns` is taken right before the request's bytes are handed to the socket. `event_ns` holds the
-    arrival of each event with generated content, first to last; `first_event_ns` is the first event of
-    any kind (a role-only chunk counts), `first_token_ns` the first with generated content,
-    `first_visible_ns` the first whose text is not only reasoning. `connects` counts connections opened
-    for it (0 on a kept-alive one).
+    `send_ns` is right before the call in which the kernel took the request's last byte. Arrivals are the
+    kernel's stamps where it gave any, else our own: `stamped` of `reads` have one; `coalesced` of them held
+    several pieces of body, of which the stamp is the last one's. `event_lag_ns` says of each event how long
+    after its stamp we had it, UNSTAMPED where there was none, and `lag_max_ns` is the longest such time of
+    any read. `event_ns` holds the arrival of each event with generated content, first to last,
+    `event_tokens` how many tokens each of them brought: as the engine told (CUMULATIVE), else 1.
+    `first_event_ns` is the first event of any kind (a role-only chunk counts), `first_token_ns` the first
+    with generated content, `first_visible_ns` the first whose text is not only reasoning. `connects` counts
+    connections opened for it (0 on a kept-alive one). `expected_prompt_tokens` is the length of the prompt
+    as the model's own template renders it, to be compared with the engine's `prompt_tokens`.
     """
 
     id: str
@@ -61,13 +87,21 @@ class Exchange:
     first_token_ns: int = 0
     first_visible_ns: int = 0
     event_ns: Nanoseconds = field(default_factory=_no_events)
+    event_tokens: TokenCounts = field(default_factory=_no_counts)
     status: int = 0
     detail: str = ""
     finish_reason: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    counted_by: CountedBy = CountedBy.NONE
+    expected_prompt_tokens: int | None = None
     text_chars: int = 0
     connects: int = 0
+    reads: int = 0
+    stamped: int = 0
+    coalesced: int = 0
+    lag_max_ns: int = 0
+    event_lag_ns: Nanoseconds = field(default_factory=_no_events)
 
     @property
     def tokens(self) -> int:

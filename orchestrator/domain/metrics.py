@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.contract import Value
-from orchestrator.domain.exchange import Exchange, Outcome
+from orchestrator.domain.exchange import UNSTAMPED, Exchange, Outcome
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -82,6 +82,10 @@ class Metrics(Value):
     client_cpu_share: float
     client_late_s: Distribution
     client_realtime: bool
+    client_lag_s: Distribution
+    client_kernel_share: float
+    client_coalesced_share: float
+    client_clock_steps: int
     windows: tuple[WindowMetrics, ...]
 
 
@@ -101,6 +105,7 @@ def summarise(
     client_cpu_s: float = 0.0,
     client_late_s: Sequence[float] = (),
     client_realtime: bool = False,
+    client_clock_steps: int = 0,
 ) -> Metrics:
     """All figures of a cell from its exchanges."""
     table = _table(exchanges, span.start_ns)
@@ -137,6 +142,10 @@ def summarise(
         client_cpu_share=_ratio(client_cpu_s, whole.length_s),
         client_late_s=distribution(client_late_s),
         client_realtime=client_realtime,
+        client_lag_s=distribution(_lags_s(exchanges)),
+        client_kernel_share=_ratio(sum(x.stamped for x in exchanges), sum(x.reads for x in exchanges)),
+        client_coalesced_share=_ratio(sum(x.coalesced for x in exchanges), sum(x.reads for x in exchanges)),
+        client_clock_steps=client_clock_steps,
         windows=_windows(table, whole, window_s),
     )
 
@@ -259,6 +268,13 @@ def _gaps_s(event: Ints, counts: Ints) -> Floats:
     starts = (np.cumsum(counts) - counts)[counts > 0]
     gaps_s[starts] = np.nan
     return gaps_s
+
+
+def _lags_s(exchanges: Sequence[Exchange]) -> Floats:
+    """How long after the kernel the client had each event whose arrival was stamped."""
+    lags_ns = np.concatenate([np.empty(0, np.int64), *(x.event_lag_ns for x in exchanges)])
+    lags_s: Floats = lags_ns[lags_ns != UNSTAMPED] / 1e9
+    return lags_s
 
 
 def _unanswered_s(table: _Table, whole: _Interval) -> Floats:

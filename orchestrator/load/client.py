@@ -1,6 +1,6 @@
-"""The shared load client as the orchestrator sees it: a process of its own, driven through a pipe.
+"""The shared load client as the orchestrator sees it: processes of its own, driven through pipes.
 
-While the load runs, this side reads ended replies from the spool and turns them into exchanges.
+While the load runs, this side reads what they spool and turns ended replies into exchanges.
 """
 
 from __future__ import annotations
@@ -8,24 +8,29 @@ from __future__ import annotations
 import multiprocessing
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
 from types import TracebackType
-from typing import BinaryIO
 
+import numpy as np
 from typing_extensions import Self
 
 from backends.contract import Dialect
-from orchestrator.domain.exchange import Exchange
+from orchestrator.domain.exchange import UNSTAMPED, Exchange
 from orchestrator.errors import CellError
 from orchestrator.load.dialects import exchange
-from orchestrator.load.spec import Done, LoadSpec, Progress
-from orchestrator.load.spool import read
+from orchestrator.load.replies import Assembly
+from orchestrator.load.spec import Done, LoadSpec, Order, Progress, Ready, Reply
+from orchestrator.load.spool import Reader
 from orchestrator.load.worker import main
 
 POLL_S = 0.2
+BEGIN_S = 0.02  # until the common start of all processes
 STOP_S = 10.0
 SILENT_S = 20.0  # twenty times the beat of its messages
 RECENT_S = 5.0
@@ -46,7 +51,11 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a stretch of load came to."""
+    """What a stretch of load came to, and what the client says of itself.
+
+    CPU seconds and memory are those of its busiest and of its largest process; `clock_steps` says how often
+    the host's clock was set meanwhile.
+    """
 
     exchanges: list[Exchange]
     start_ns: int
@@ -54,6 +63,19 @@ class Record:
     client_cpu_s: float
     client_late_s: tuple[float, ...]
     client_realtime: bool
+    client_memory_bytes: int = 0
+    client_cores: tuple[int, ...] = ()
+    clock_steps: int = 0
+
+
+@dataclass(slots=True)
+class _Share:
+    """One process's part of a stretch: its spool, and what it has said last."""
+
+    reader: Reader
+    assembly: Assembly = field(default_factory=Assembly)
+    progress: Progress = field(default_factory=lambda: Progress(0.0, users=0, ended=0, reads=0))
+    done: Done | None = None
 
 
 @dataclass(slots=True)
@@ -61,63 +83,107 @@ class _Stretch:
     """One running stretch: what has been read of it so far."""
 
     dialect: Dialect
-    spool: BinaryIO
+    shares: list[_Share]
     exchanges: list[Exchange] = field(default_factory=list)
+    failed: int = 0
     tokens: int = 0
-    pieces: int = 0
+    reads: int = 0
     ticks: deque[Progress] = field(default_factory=lambda: deque(maxlen=int(RECENT_S) + 1))
 
-    def catch_up(self) -> None:
-        for reply in read(self.spool):
-            self.exchanges.append(exchange(self.dialect, reply))
-            self.tokens += self.exchanges[-1].tokens
-            self.pieces += len(reply.pieces)
+    @property
+    def over(self) -> bool:
+        return all(share.done is not None for share in self.shares)
 
-    def live(self, tick: Progress) -> Live:
+    def catch_up(self) -> None:
+        for share in self.shares:
+            for reply in share.assembly.replies(share.reader.entries()):
+                self._take(reply)
+
+    def _take(self, reply: Reply) -> None:
+        found = _lagging(exchange(self.dialect, reply), reply)
+        self.exchanges.append(found)
+        self.failed += found.outcome.failed
+        self.tokens += found.tokens
+        self.reads += reply.reads
+
+    def live(self) -> Live:
+        """The shares' last words together."""
+        words = [share.progress for share in self.shares]
+        tick = Progress(
+            elapsed_s=max(word.elapsed_s for word in words),
+            users=sum(word.users for word in words),
+            ended=sum(word.ended for word in words),
+            reads=sum(word.reads for word in words),
+        )
         self.ticks.append(tick)
         first = self.ticks[0]
         passed_s = tick.elapsed_s - first.elapsed_s
-        rate = (tick.pieces - first.pieces) / passed_s if passed_s else tick.pieces / tick.elapsed_s
+        rate = (tick.reads - first.reads) / passed_s if passed_s else tick.reads / tick.elapsed_s
         return Live(
             elapsed_s=tick.elapsed_s,
             users=tick.users,
             ended=tick.ended,
-            failed=sum(x.outcome.failed for x in self.exchanges),
-            tokens_per_s=rate * self.tokens / self.pieces if self.pieces else rate,
+            failed=self.failed,
+            tokens_per_s=rate * self.tokens / self.reads if self.reads else rate,
             ttft_s=_recent_ttft_s(self.exchanges, perf_counter_ns()),
+        )
+
+    def record(self) -> Record:
+        done = [share.done for share in self.shares if share.done is not None]
+        return Record(
+            exchanges=sorted(self.exchanges, key=lambda x: x.end_ns) if len(done) > 1 else self.exchanges,
+            start_ns=min(d.start_ns for d in done),
+            end_ns=max(d.end_ns for d in done),
+            client_cpu_s=max(d.cpu_s for d in done),
+            client_late_s=tuple(late_s for d in done for late_s in d.late_s),
+            client_realtime=all(d.realtime for d in done),
+            client_memory_bytes=max(d.memory_bytes for d in done),
+            client_cores=tuple(d.core for d in done if d.core is not None),
+            clock_steps=max(share.assembly.offsets.steps for share in self.shares),
         )
 
 
 class LoadClient:
-    """A context manager around the client's process. One stretch of load at a time."""
+    """A context manager around the client's processes. One stretch of load at a time.
 
-    def __init__(self) -> None:
+    One process carries some 30,000 events a second; with more of them (`shards`) the users are dealt out
+    in turn, and each stays on a core of its own.
+    """
+
+    def __init__(self, shards: int = 1) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, self._theirs = context.Pipe()
-        self._process = context.Process(
-            target=main, args=(self._theirs,), daemon=True, name="levelbench-load"
-        )
+        ends = [context.Pipe() for _ in range(shards)]
+        self._pipes = [ours for ours, _ in ends]
+        self._theirs = [theirs for _, theirs in ends]
+        self._processes = [
+            context.Process(target=main, args=(theirs,), daemon=True, name=f"levelbench-load-{shard}")
+            for shard, theirs in enumerate(self._theirs)
+        ]
         self._folder = TemporaryDirectory(prefix="levelbench-load-")
         self._stretches = 0
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid
+        """The first process."""
+        return self._processes[0].pid
 
     def __enter__(self) -> Self:
-        self._process.start()
-        self._theirs.close()  # so that their end's death is an EOF on ours
+        for process, theirs in zip(self._processes, self._theirs, strict=True):
+            process.start()
+            theirs.close()  # so that their end's death is an EOF on ours
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pipe.close()
-        self._process.join(STOP_S if kind is None else 1.0)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self._process.close()
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join(STOP_S if kind is None else 1.0)
+            if process.is_alive():
+                process.kill()
+                process.join()
+            process.close()
         self._folder.cleanup()
 
     def run(
@@ -131,76 +197,114 @@ class LoadClient:
         """Run one stretch. `watch` is called a few times a second and may raise to end it at once;
         the client is then stopped and the exception goes on."""
         self._stretches += 1
-        path = Path(self._folder.name) / f"{self._stretches}.spool"
-        path.touch()
-        self._send((spec, path))
-        with path.open("rb") as spool:
-            stretch = _Stretch(dialect, spool)
+        shards = len(self._pipes)
+        folders = [Path(self._folder.name, f"{self._stretches}-{shard}") for shard in range(shards)]
+        with ExitStack() as stack:
+            shares = [_Share(stack.enter_context(closing(Reader(folder)))) for folder in folders]
+            stretch = _Stretch(dialect, shares)
+            for shard, folder in enumerate(folders):
+                folder.mkdir()
+                stack.callback(rmtree, folder)
+                self._send(shard, Order(spec, shard, shards, folder))
             try:
-                done = self._follow(stretch, on_live, watch)
+                self._begin()
+                self._follow(stretch, on_live, watch)
             except BaseException:
                 self._halt()
                 raise
             stretch.catch_up()
-        path.unlink()
-        return Record(
-            exchanges=stretch.exchanges,
-            start_ns=done.start_ns,
-            end_ns=done.end_ns,
-            client_cpu_s=done.cpu_s,
-            client_late_s=done.late_s,
-            client_realtime=done.realtime,
+        return stretch.record()
+
+    def _follow(self, stretch: _Stretch, on_live: Callable[[Live], None], watch: Callable[[], None]) -> None:
+        # counted in polls: our own sleep (Ctrl-Z, a suspended host) is not the client's silence
+        silent_s = dict.fromkeys(range(len(self._pipes)), 0.0)
+        while not stretch.over:
+            watch()
+            heard = self._listen(stretch, POLL_S)
+            for shard in silent_s:
+                silent_s[shard] = 0.0 if shard in heard else silent_s[shard] + POLL_S
+                if silent_s[shard] >= SILENT_S and stretch.shares[shard].done is None:
+                    raise self._silent(shard)
+            if 0 in heard and not stretch.over:
+                stretch.catch_up()
+                on_live(stretch.live())
+
+    def _begin(self) -> None:
+        """Wait until every process is ready, then let them all begin at once."""
+        for shard in range(len(self._pipes)):
+            if self._receive(shard, SILENT_S) is None:
+                raise self._silent(shard)
+        start_ns = perf_counter_ns() + round(BEGIN_S * 1e9)
+        for shard in range(len(self._pipes)):
+            self._send(shard, start_ns)
+
+    def _listen(self, stretch: _Stretch, timeout_s: float) -> set[int]:
+        """Take what the processes say, and tell which of them said something."""
+        ready = wait(self._pipes, timeout_s)
+        heard = {shard for shard, pipe in enumerate(self._pipes) if pipe in ready}
+        for shard in heard:
+            message = self._receive(shard)
+            if isinstance(message, Done):
+                stretch.shares[shard].done = message
+            elif isinstance(message, Progress):
+                stretch.shares[shard].progress = message
+        return heard
+
+    def _halt(self) -> None:
+        """Stop the current stretch and wait until the client is idle again, or end its processes: a signal may
+        have come in the middle of a message, and what follows then is no message."""
+        for shard in range(len(self._pipes)):
+            self._halt_one(shard)
+
+    def _halt_one(self, shard: int) -> None:
+        try:
+            self._send(shard, None)
+            while not isinstance(self._receive(shard, STOP_S), Done | None):
+                pass
+        except Exception:  # noqa: BLE001 - whatever half a message makes of unpickling
+            self._processes[shard].kill()
+
+    def _send(self, shard: int, message: Order | int | None) -> None:
+        try:
+            self._pipes[shard].send(message)
+        except OSError as error:
+            raise self._died(shard) from error
+
+    def _receive(self, shard: int, timeout_s: float = 0.0) -> Ready | Progress | Done | None:
+        try:
+            if not self._pipes[shard].poll(timeout_s):
+                return None
+            message: Ready | Progress | Done = self._pipes[shard].recv()
+        except (EOFError, OSError) as error:
+            raise self._died(shard) from error
+        return message
+
+    def _died(self, shard: int) -> CellError:
+        process = self._processes[shard]
+        process.join(1.0)
+        return CellError(
+            f"the load client's process died (exit code {process.exitcode})",
+            hint="see above for its traceback; a kill by the kernel shows in dmesg",
         )
 
-    def _follow(self, stretch: _Stretch, on_live: Callable[[Live], None], watch: Callable[[], None]) -> Done:
-        silent_s = (
-            0.0  # counted in polls: our own sleep (Ctrl-Z, a suspended host) is not the client's silence
-        )
-        while silent_s < SILENT_S:
-            watch()
-            message = self._receive(POLL_S)
-            silent_s = silent_s + POLL_S if message is None else 0.0
-            if isinstance(message, Done):
-                return message
-            if message is not None:
-                stretch.catch_up()
-                on_live(stretch.live(message))
-        raise CellError(
-            f"the load client's process {self.pid} has said nothing for {SILENT_S:.0f} s",
+    def _silent(self, shard: int) -> CellError:
+        return CellError(
+            f"the load client's process {self._processes[shard].pid} has said nothing for {SILENT_S:.0f} s",
             hint="it was stopped, or this host gave it no time: look at the host's load, then run again",
         )
 
-    def _halt(self) -> None:
-        """Stop the current stretch and wait until the client is idle again, or end its process: a signal may
-        have come in the middle of a message, and what follows then is no message."""
-        try:
-            self._send(None)
-            while not isinstance(self._receive(STOP_S), Done | None):
-                pass
-        except Exception:  # noqa: BLE001 - whatever half a message makes of unpickling
-            self._process.kill()
 
-    def _send(self, message: object) -> None:
-        try:
-            self._pipe.send(message)
-        except OSError as error:
-            raise self._died() from error
-
-    def _receive(self, timeout_s: float) -> Progress | Done | None:
-        try:
-            if not self._pipe.poll(timeout_s):
-                return None
-            message: Progress | Done = self._pipe.recv()
-        except (EOFError, OSError) as error:
-            raise self._died() from error
-        return message
-
-    def _died(self) -> CellError:
-        self._process.join(1.0)
-        return CellError(
-            f"the load client's process died (exit code {self._process.exitcode})",
-            hint="see above for its traceback; a kill by the kernel shows in dmesg",
-        )
+def _lagging(x: Exchange, reply: Reply) -> Exchange:
+    """The exchange with what the reply says of the client's own lag."""
+    lags_ns = dict(zip(reply.times_ns, reply.lags_ns, strict=True))
+    return replace(
+        x,
+        reads=reply.reads,
+        stamped=reply.stamped,
+        coalesced=reply.coalesced,
+        lag_max_ns=reply.lag_max_ns,
+        event_lag_ns=np.array([lags_ns.get(t, UNSTAMPED) for t in x.event_ns.tolist()], np.int64),
+    )
 
 
 def _recent_ttft_s(exchanges: list[Exchange], now_ns: int) -> float | None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
-from backends.contract import RequestSpec
+from backends.contract import RequestSpec, Template
+from orchestrator.catalog.chat_template import ChatTemplate, Rendered
 from orchestrator.catalog.prompts import PromptSet
 from orchestrator.domain.cell import Load
 from orchestrator.domain.workload import Sampling, SystemPrompt
-from orchestrator.load.dialects import body
+from orchestrator.errors import CellError
+from orchestrator.load.dialects import body, templates
 
 
 @dataclass(slots=True)
 class Draw:
     """Prompts in one seeded order, drawn without replacement across the loads of a deployment, so that
-    a prefix cache is not fed its own past while fresh ones are left. `at` is how many have been drawn."""
+    a prefix cache is not fed its own past while fresh ones are left. `at` is how many have been drawn.
+
+    `chat` renders the prompts where the request's template says so, and tells how long they are where the
+    engine renders; None where the model has no template and the engine sees to that.
+    """
 
     prompts: PromptSet
     system: str
@@ -23,21 +30,70 @@ class Draw:
     served_name: str
     sampling: Sampling
     seed: int
+    chat: ChatTemplate | None = None
     at: int = 0
+    _rendered: dict[str | None, tuple[Rendered, ...] | None] = field(default_factory=dict)
 
     def bodies(self, load: Load, *, max_tokens: int | None = None) -> tuple[bytes, ...]:
         """One body per prompt, beginning with the next fresh one; drawing goes round at the end."""
-        system = self.system if load.system_prompt is SystemPrompt.WITH else None
         limit = self.sampling.max_tokens if max_tokens is None else min(max_tokens, self.sampling.max_tokens)
         sampling = self.sampling.model_copy(update={"max_tokens": limit})
-        count = len(self.prompts.texts)
-        order = list(islice(self.prompts.order(self.seed), count))
-        first = self.at % count
+        system = None if self._renders else self._system(load)
         return tuple(
-            body(self.request, self.served_name, self.prompts.texts[i], system, sampling)
-            for i in (*order[first:], *order[:first])
+            body(self.request, self.served_name, self._prompt(i, load), system, sampling)
+            for i in self._order()
         )
+
+    def prompt_tokens(self, load: Load) -> tuple[int | None, ...]:
+        """How long each prompt must be by the engine's own count, in the order of `bodies`; None where it
+        sees another text than the model's template makes, or there is none."""
+        by_engine = Template.TEXT not in templates(self.request.dialect)
+        found = self._all(load) if self._renders or by_engine else None
+        return tuple(None if found is None else len(found[i].tokens) for i in self._order())
 
     def drawn(self, requests: int) -> None:
         """Say how many requests have been sent."""
         self.at += requests
+
+    @property
+    def _renders(self) -> bool:
+        return self.request.template is not Template.MESSAGES
+
+    def _system(self, load: Load) -> str | None:
+        return self.system if load.system_prompt is SystemPrompt.WITH else None
+
+    def _order(self) -> tuple[int, ...]:
+        count = len(self.prompts.texts)
+        order = list(islice(self.prompts.order(self.seed), count))
+        first = self.at % count
+        return (*order[first:], *order[:first])
+
+    def _prompt(self, index: int, load: Load) -> str | Sequence[int]:
+        if not self._renders:
+            return self.prompts.texts[index]
+        found = self._all(load)
+        if found is None:
+            raise CellError("the prompts are to be rendered, and there is no chat template")
+        return _form(found[index], self.request.template)
+
+    def _all(self, load: Load) -> tuple[Rendered, ...] | None:
+        """Every prompt as the model's template renders it, once per system prompt; None without template,
+        or where it refuses and the engine, which renders, will say so itself."""
+        system = self._system(load)
+        if system not in self._rendered and self.chat is not None:
+            try:
+                self._rendered[system] = self.chat.render(self.prompts.texts, system)
+            except CellError:
+                if self._renders:
+                    raise
+                self._rendered[system] = None
+        return self._rendered.get(system)
+
+
+def _form(rendered: Rendered, template: Template) -> str | Sequence[int]:
+    forms: dict[Template, str | Sequence[int]] = {
+        Template.TEXT: rendered.text,
+        Template.TEXT_WITH_BOS: rendered.text_with_bos,
+        Template.TOKENS: rendered.tokens,
+    }
+    return forms[template]

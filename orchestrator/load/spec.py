@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestrator.domain.exchange import Outcome
 
@@ -13,7 +14,7 @@ class LoadSpec:
 
     `bodies` are the JSON bodies in the order in which they are drawn; drawing goes round. With
     `requests` set the stretch ends when so many have ended; otherwise after `length_s`, when whatever
-    is in flight is cut. `tag` begins every request id.
+    is in flight is cut. `tag` begins every request id. `kernel_stamps` off leaves all times to user space.
     """
 
     tag: str
@@ -28,13 +29,40 @@ class LoadSpec:
     think_s: float = 0.0
     stall_s: float = 60.0
     request_s: float = 600.0
+    kernel_stamps: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A stretch as one of the client's processes gets it: its share of the users, and the folder for what it
+    reads. The process answers Ready, and then begins at the time that it is told."""
+
+    spec: LoadSpec
+    shard: int
+    shards: int
+    folder: Path
+
+    @property
+    def users(self) -> range:
+        """The users of this share: every `shards`-th."""
+        return range(self.shard, self.spec.users, self.shards)
+
+    @property
+    def requests(self) -> int | None:
+        """How many requests this share makes."""
+        if self.spec.requests is None:
+            return None
+        return len(range(self.shard, self.spec.requests, self.shards))
 
 
 @dataclass(slots=True)
 class Reply:
-    """A request's reply as it came: pieces of the decoded HTTP body with the time of each read.
+    """A request's reply as it came: pieces of the decoded HTTP body, each with its time of arrival.
 
-    `outcome` knows only what the transport knows; dialects judge the content.
+    `outcome` knows only what the transport knows; dialects judge the content. `reads` counts the reads of
+    the socket, `stamped` those of them with a stamp by the kernel, `coalesced` those that held several
+    pieces (the stamp is the last one's). `lags_ns` says of each piece how long after the kernel we got it,
+    UNSTAMPED where it had no stamp.
     """
 
     id: str
@@ -49,25 +77,37 @@ class Reply:
     detail: str = ""
     times_ns: list[int] = field(default_factory=list)
     pieces: list[bytes] = field(default_factory=list)
+    reads: int = 0
+    stamped: int = 0
+    coalesced: int = 0
+    lag_max_ns: int = 0
+    lags_ns: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a client's process says once it could begin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the client's process says once a second."""
+    """What a client's process says once a second."""
 
     elapsed_s: float
     users: int
     ended: int
-    pieces: int
+    reads: int
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What the client's process says at the end: the span in CLOCK_MONOTONIC, its own CPU seconds, how
-    late it woke each time, and whether it had real-time priority."""
+    """What a client's process says at the end: the span in CLOCK_MONOTONIC, its own CPU seconds and largest
+    memory, how late it woke each time, whether it had real-time priority, and the core it was pinned to."""
 
     start_ns: int
     end_ns: int
     cpu_s: float
+    memory_bytes: int
     late_s: tuple[float, ...]
     realtime: bool
+    core: int | None

@@ -1,86 +1,203 @@
-"""The file that carries raw replies from the client's process to ours, one record per exchange.
+"""The files that carry raw reads from a client's process to ours, in the order in which they came.
 
-Writing is all that the measuring process does with a reply, so that no parsing stands beside the
-stamping of other streams; the reader parses in another process while the load runs.
+Three kinds of record: a read (bytes, our time, the kernel's stamp), the end of an exchange, a sample of
+the clocks. Appending is all that the measuring process does with a read, so that no parsing stands beside
+the stamping of other streams. The files are cut into segments, which the reader removes once it has read
+them: neither memory nor disk grows with the length of a load.
 """
 
 from __future__ import annotations
 
 import struct
-from array import array
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.domain.exchange import Outcome
 from orchestrator.load.spec import Reply
 
-# sizes of id, detail and body; number of pieces; user, prompt, status, connects, outcome; three times
-_HEAD = struct.Struct("<IIQI IIHBB qqq")
+SEGMENT_BYTES = 64 << 20
+FLUSH_BYTES = 48 << 10  # one write of some 10 us: longer ones would hold up the reads
+BLOCK_BYTES = 4 << 20
+NO_STAMP = bytes(16)
+
+# kind, exchange, size of what follows; then for a read: our time, the kernel's struct timespec
+_READ = struct.Struct("<BIIq16s")
+# ... for an end: size of the id, user, prompt, status, connects, outcome, send and end; id and detail follow
+_END = struct.Struct("<BIIIIIIHBqq")
+# ... for a sample: CLOCK_MONOTONIC, what CLOCK_REALTIME is ahead of it
+_CLOCK = struct.Struct("<BIIqq")
+_KIND = struct.Struct("<BII")
+_TIMESPEC = struct.Struct("<qq")
+_A_READ, _AN_END, _A_SAMPLE = 1, 2, 3
 _OUTCOMES = tuple(Outcome)
+_NS = 1_000_000_000
 
 
-def encode(reply: Reply) -> bytes:
-    """One record: head, id, detail, times (int64), piece lengths (uint32), body."""
-    name, detail = reply.id.encode(), reply.detail.encode()
-    body = b"".join(reply.pieces)
-    head = _HEAD.pack(
-        len(name),
-        len(detail),
-        len(body),
-        len(reply.pieces),
-        reply.user,
-        reply.prompt,
-        reply.status,
-        min(reply.connects, 255),
-        _OUTCOMES.index(reply.outcome),
-        reply.send_ns,
-        reply.headers_ns,
-        reply.end_ns,
-    )
-    lengths = array("I", map(len, reply.pieces)).tobytes()
-    return b"".join((head, name, detail, array("q", reply.times_ns).tobytes(), lengths, body))
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One read of a socket. `stamp_ns` is the kernel's, in CLOCK_REALTIME; 0 where it gave none."""
+
+    exchange: int
+    at_ns: int
+    stamp_ns: int
+    data: bytes
 
 
-def read(file: BinaryIO) -> Iterator[Reply]:
-    """All whole records from the file's position on; a record still being written is left for later."""
-    while True:
-        position = file.tell()
-        reply = _read_one(file)
-        if reply is None:
-            file.seek(position)
-            return
-        yield reply
+@dataclass(frozen=True, slots=True)
+class End:
+    """What the client's process knows of an exchange that has ended; its reads came before."""
+
+    exchange: int
+    reply: Reply
 
 
-def _read_one(file: BinaryIO) -> Reply | None:
-    head = file.read(_HEAD.size)
-    if len(head) < _HEAD.size:
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The two clocks, read at once."""
+
+    at_ns: int
+    offset_ns: int
+
+
+Entry = Read | End | Sample
+
+
+class Writer:
+    """Buffers records and appends them to the segment at hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._parts: list[bytes] = []
+        self._buffered = 0
+        self._segment = 0
+        self._written = 0
+        self._file = _segment(folder, 0).open("wb", buffering=0)
+
+    def read(self, exchange: int, at_ns: int, stamp: bytes, data: bytes) -> None:
+        size = len(data)
+        self._parts += (_READ.pack(_A_READ, exchange, size, at_ns, stamp), data)
+        self._buffered += size
+        if self._buffered > FLUSH_BYTES:
+            self.flush()
+
+    def end(self, exchange: int, reply: Reply) -> None:
+        name, detail = reply.id.encode(), reply.detail.encode()
+        head = _END.pack(
+            _AN_END,
+            exchange,
+            len(name) + len(detail),
+            len(name),
+            reply.user,
+            reply.prompt,
+            reply.status,
+            min(reply.connects, 0xFFFF),
+            _OUTCOMES.index(reply.outcome),
+            reply.send_ns,
+            reply.end_ns,
+        )
+        self._parts += (head, name, detail)
+
+    def sample(self, at_ns: int, offset_ns: int) -> None:
+        self._parts.append(_CLOCK.pack(_A_SAMPLE, 0, 0, at_ns, offset_ns))
+
+    def flush(self) -> None:
+        """Write what is buffered; go on in a new segment when this one is long enough."""
+        block = memoryview(b"".join(self._parts))
+        self._parts.clear()
+        self._buffered = 0
+        self._written += len(block)
+        while block:
+            block = block[self._file.write(block) :]
+        if self._written > SEGMENT_BYTES:
+            self._file.close()
+            self._segment += 1
+            self._written = 0
+            self._file = _segment(self._folder, self._segment).open("wb", buffering=0)
+
+    def close(self) -> None:
+        self.flush()
+        self._file.close()
+
+
+class Reader:
+    """Reads what has been written so far; a record still being written is left for later."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._segment = 0
+        self._file: BinaryIO | None = None
+        self._rest = b""
+
+    def entries(self) -> Iterator[Entry]:
+        while block := self._block():
+            self._rest += block
+            at = 0
+            while (found := _parse(self._rest, at)) is not None:
+                entry, at = found
+                yield entry
+            self._rest = self._rest[at:]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _block(self) -> bytes:
+        """The next bytes; a segment that has a successor is removed at its end."""
+        if self._file is None:
+            path = _segment(self._folder, self._segment)
+            if not path.exists():
+                return b""
+            self._file = path.open("rb")
+        followed = _segment(self._folder, self._segment + 1).exists()
+        block = self._file.read(BLOCK_BYTES)
+        if block or not followed:
+            return block
+        self._file.close()
+        _segment(self._folder, self._segment).unlink()
+        self._segment += 1
+        self._file = _segment(self._folder, self._segment).open("rb")
+        return self._block()
+
+
+def _segment(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.spool"
+
+
+def _parse(block: bytes, at: int) -> tuple[Entry, int] | None:
+    """The record at `at` and where the next begins; None if it is not whole yet."""
+    if len(block) < at + _KIND.size:
         return None
-    name_n, detail_n, body_n, pieces_n, user, prompt, status, connects, outcome, *times = _HEAD.unpack(head)
-    size = name_n + detail_n + pieces_n * 12 + body_n
-    rest = memoryview(file.read(size))
-    if len(rest) < size:
+    kind, exchange, size = _KIND.unpack_from(block, at)
+    form = _FORMS[kind]
+    begin = at + form.size
+    end = begin + size
+    if len(block) < end:
         return None
-    arrays = rest[name_n + detail_n :]
+    fields = form.unpack_from(block, at)[3:]
+    if kind == _A_SAMPLE:
+        return Sample(*fields), end
+    if kind == _AN_END:
+        return End(exchange, _reply(fields, block[begin:end])), end
+    at_ns, stamp = fields
+    seconds, rest_ns = _TIMESPEC.unpack(stamp)
+    return Read(exchange, at_ns, seconds * _NS + rest_ns, block[begin:end]), end
+
+
+def _reply(fields: tuple[int, ...], text: bytes) -> Reply:
+    name_n, user, prompt, status, connects, outcome, send_ns, end_ns = fields
     return Reply(
-        id=bytes(rest[:name_n]).decode(),
+        id=text[:name_n].decode(),
         user=user,
         prompt=prompt,
-        send_ns=times[0],
-        headers_ns=times[1],
-        end_ns=times[2],
+        send_ns=send_ns,
+        end_ns=end_ns,
         outcome=_OUTCOMES[outcome],
         status=status,
         connects=connects,
-        detail=bytes(rest[name_n : name_n + detail_n]).decode(),
-        times_ns=array("q", bytes(arrays[: pieces_n * 8])).tolist(),
-        pieces=_cut(arrays[pieces_n * 12 :], array("I", bytes(arrays[pieces_n * 8 : pieces_n * 12]))),
+        detail=text[name_n:].decode(),
     )
 
 
-def _cut(body: memoryview, lengths: array[int]) -> list[bytes]:
-    pieces, at = [], 0
-    for length in lengths:
-        pieces.append(bytes(body[at : at + length]))
-        at += length
-    return pieces
+_FORMS = {_A_READ: _READ, _AN_END: _END, _A_SAMPLE: _CLOCK}

@@ -1,144 +1,127 @@
-"""The closed loop: N users who send, read to the end, think and send again, over one asyncio loop."""
+"""The closed loop: users who send, read to the end, think and send again, over one epoll loop."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable
+import socket
+from contextlib import suppress
+from functools import partial
 from time import perf_counter_ns
 
 from orchestrator.domain.exchange import Outcome
-from orchestrator.load.connection import Connection, Unsent
+from orchestrator.load import clock
+from orchestrator.load.connection import Address, Connection
 from orchestrator.load.dialects import HTTP_OK
-from orchestrator.load.spec import LoadSpec, Reply
+from orchestrator.load.loop import Loop
+from orchestrator.load.spec import Order, Reply
+from orchestrator.load.spool import Writer
 from orchestrator.pace import backoff_s, start_s
 
 WATCH_S = 0.25
-CUT_S = 0.5
+WATCH_PARTS = 25  # all users at once would hold up the reads
 HEARTBEAT_S = 0.05
 # Both shapes of an error event; within generated text the quotes would be escaped.
 _ERROR = re.compile(rb'"error": *[{"]|"object": *"error"')
 
 
-class Users:
-    """All users of one stretch of load. `on_reply` gets each reply once it has ended; `present` is how many
-    users have started and take part."""
+class User:
+    """One user: its connection, its reply in flight, and how often it has failed in a row."""
 
-    def __init__(self, spec: LoadSpec, on_reply: Callable[[Reply], None]) -> None:
-        self._spec = spec
-        self._on_reply = on_reply
-        self._over = asyncio.Event()
+    __slots__ = ("connection", "failures", "number", "reply", "request", "sequence")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.connection: Connection | None = None
+        self.reply: Reply | None = None
+        self.request = b""
+        self.sequence = 0
+        self.failures = 0
+
+
+class Users:
+    """One share of the users of a stretch of load. `present` is how many have started and take part."""
+
+    def __init__(self, order: Order, loop: Loop, spool: Writer) -> None:
+        self._order = order
+        self._spec = order.spec
+        self._loop = loop
+        self._spool = spool
+        self._addresses = _addresses(order.spec.host, order.spec.port)
+        self._users = [User(number) for number in order.users]
         self._drawn = 0
-        self._in_flight: dict[int, tuple[Connection, Reply]] = {}
         self.present = 0
-        self.late_s: list[float] = []
         self.ended = 0
-        self.pieces_ended = 0
+        self.late_s: list[float] = []
 
     @property
-    def pieces(self) -> int:
-        """Pieces of body received so far, of ended replies and of those in flight."""
-        return self.pieces_ended + sum(len(reply.pieces) for _, reply in self._in_flight.values())
+    def reads(self) -> int:
+        """Reads of all sockets so far."""
+        return sum(user.connection.reads for user in self._users if user.connection is not None)
 
-    def stop(self) -> None:
-        self._over.set()
-
-    async def run(self) -> tuple[int, int]:
-        """Ramp, load, cut. Gives the start and the end in nanoseconds of CLOCK_MONOTONIC."""
-        start_ns = perf_counter_ns()
-        tasks = [asyncio.create_task(self._user(k)) for k in range(self._spec.users)]
-        for task in tasks:
-            task.add_done_callback(self._on_user_end)
-        watchers = [asyncio.create_task(self._watch()), asyncio.create_task(self._beat())]
-        deadline_s = self._spec.length_s if self._spec.requests is None else None
-        try:
-            await asyncio.wait_for(self._over.wait(), deadline_s)
-        except asyncio.TimeoutError:
-            self._over.set()
+    def run(self, start_ns: int) -> int:
+        """Ramp from `start_ns` on, load, cut. Gives the end; both in nanoseconds of CLOCK_MONOTONIC."""
+        spec = self._spec
+        for user in self._users:
+            begin_ns = start_ns + _ns(start_s(user.number, spec.users, spec.ramp_s))
+            self._loop.at(begin_ns, partial(self._enter, user))
+        if spec.requests is None:
+            self._loop.at(start_ns + _ns(spec.length_s), self._loop.stop)
+        if self._order.requests != 0:
+            self._watch(0)
+            self._beat(perf_counter_ns())
+            self._loop.run()
         end_ns = perf_counter_ns()
-        for connection, _ in list(self._in_flight.values()):
-            connection.fail(Outcome.CUT, "")
-        _, late = await asyncio.wait(tasks, timeout=CUT_S)
-        for task in (*watchers, *late):
-            task.cancel()  # a user still connecting has nothing to record
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(ended, Exception):
-                raise ended
-        return start_ns, end_ns
+        for user in self._users:
+            if user.connection is not None:
+                user.connection.fail(Outcome.CUT, "")
+                user.connection.close()
+        self._sample()
+        return end_ns
 
-    async def _user(self, user: int) -> None:
-        await self._pause(start_s(user, self._spec.users, self._spec.ramp_s))
-        connection, failures = None, 0
+    def _enter(self, user: User) -> None:
         self.present += 1
-        while not self._over.is_set():
-            draw = self._draw()
-            if draw is None:
-                break
-            reply, connection = await self._exchange(user, draw, connection)
-            failures = failures + 1 if _failed(reply) else 0
-            self._record(reply)
-            await self._pause(backoff_s(failures) or self._spec.think_s)
-        self.present -= 1
-        if connection is not None:
-            connection.close()
+        user.connection = Connection(
+            self._loop,
+            self._spool,
+            kernel_stamps=self._spec.kernel_stamps,
+            on_end=partial(self._on_end, user),
+            on_unsent=partial(self._on_unsent, user),
+        )
+        self._next(user)
 
-    def _on_user_end(self, task: asyncio.Task[None]) -> None:
-        """A user that dies of a fault of ours ends the stretch: a load that shrinks unseen is a wrong load."""
-        if not task.cancelled() and task.exception() is not None:
-            self._over.set()
-
-    def _draw(self) -> int | None:
-        if self._spec.requests is not None and self._drawn >= self._spec.requests:
-            return None
+    def _next(self, user: User) -> None:
+        """Draw a prompt and send it; the user leaves when there is nothing left to draw."""
+        if self._order.requests is not None and self._drawn >= self._order.requests:
+            self.present -= 1
+            return
+        draw = self._order.shard + self._drawn * self._order.shards
         self._drawn += 1
-        return self._drawn - 1
-
-    def _record(self, reply: Reply) -> None:
-        self._on_reply(reply)
-        self.ended += 1
-        self.pieces_ended += len(reply.pieces)
-        if self.ended == self._spec.requests:
-            self._over.set()
-
-    async def _exchange(
-        self, user: int, draw: int, connection: Connection | None
-    ) -> tuple[Reply, Connection | None]:
-        """One request; on a kept connection that the server has closed, once more on a fresh one. The connection
-        comes back if it can be used again."""
         prompt = draw % len(self._spec.bodies)
-        reply = Reply(id=f"{self._spec.tag}-{draw}", user=user, prompt=prompt, send_ns=0)
-        request = self._request(reply.id, self._spec.bodies[prompt])
-        while True:
-            try:
-                if connection is None:
-                    reply.connects += 1
-                    reply.send_ns = perf_counter_ns()
-                    connection = await self._connect()
-                    if self._over.is_set():  # connected while the stretch ended: nothing may be sent any more
-                        _end(reply, Outcome.CUT, "")
-                        break
-                self._in_flight[user] = (connection, reply)
-                await connection.exchange(request, reply)
-            except Unsent:
-                if not reply.connects:
-                    connection = None
-                    continue
-                _end(reply, Outcome.DISCONNECT, "connection closed before the request was sent")
-            except (OSError, asyncio.TimeoutError) as error:
-                _end(reply, Outcome.CONNECT, str(error) or "no connection in time")
-            finally:
-                self._in_flight.pop(user, None)
-            break
-        if connection is not None and not connection.reusable:
-            connection.close()  # the server may leave it to us
-            connection = None
-        return reply, connection
+        user.sequence = draw
+        user.reply = Reply(id=f"{self._spec.tag}-{draw}", user=user.number, prompt=prompt, send_ns=0)
+        user.request = self._request(user.reply.id, self._spec.bodies[prompt])
+        self._exchange(user)
 
-    async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
-        opening = loop.create_connection(Connection, self._spec.host, self._spec.port)
-        _, connection = await asyncio.wait_for(opening, self._spec.stall_s)
-        return connection
+    def _exchange(self, user: User) -> None:
+        if user.connection is not None and user.reply is not None:
+            user.connection.exchange(user.sequence, user.reply, user.request, self._addresses)
+
+    def _on_unsent(self, user: User) -> None:
+        """The server had closed the kept connection: once more, on a fresh one."""
+        self._exchange(user)
+
+    def _on_end(self, user: User) -> None:
+        reply, connection = user.reply, user.connection
+        if reply is None or connection is None:
+            return
+        user.reply, user.request = None, b""
+        self.ended += 1
+        self._sample()
+        if self.ended == self._order.requests:
+            self._loop.stop()
+        user.failures = user.failures + 1 if _failed(reply, connection.tail) else 0
+        pause_s = backoff_s(user.failures) or self._spec.think_s
+        self._loop.at(perf_counter_ns() + _ns(pause_s), partial(self._next, user))
 
     def _request(self, request_id: str, body: bytes) -> bytes:
         head = (
@@ -148,41 +131,55 @@ class Users:
         )
         return head.encode() + body
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, but wake when the stretch is over."""
-        if seconds <= 0:
-            return
-        try:
-            await asyncio.wait_for(self._over.wait(), seconds)
-        except asyncio.TimeoutError:
-            return
+    def _sample(self) -> None:
+        """Note how the kernel's clock stands to ours."""
+        if (found := clock.sample()) is not None:
+            self._spool.sample(*found)
 
-    async def _beat(self) -> None:
+    def _beat(self, due_ns: int) -> None:
         """Note how late each waking is: the client's own error, as this host makes it."""
-        while True:
-            asleep_ns = perf_counter_ns()
-            await asyncio.sleep(HEARTBEAT_S)
-            self.late_s.append((perf_counter_ns() - asleep_ns) / 1e9 - HEARTBEAT_S)
+        now_ns = perf_counter_ns()
+        self.late_s.append((now_ns - due_ns) / 1e9)
+        self._sample()
+        next_ns = now_ns + _ns(HEARTBEAT_S)
+        self._loop.at(next_ns, partial(self._beat, next_ns))
 
-    async def _watch(self) -> None:
-        """End streams that are silent for too long or last too long: one timer for all of them."""
-        while True:
-            await asyncio.sleep(WATCH_S)
-            now_ns = perf_counter_ns()
-            for connection, reply in list(self._in_flight.values()):
-                if now_ns - connection.last_ns > self._spec.stall_s * 1e9:
-                    connection.fail(Outcome.STALL, f"no byte for {self._spec.stall_s:g} s")
-                elif now_ns - reply.send_ns > self._spec.request_s * 1e9:
-                    connection.fail(Outcome.TIMEOUT, f"not ended after {self._spec.request_s:g} s")
+    def _watch(self, part: int) -> None:
+        """End streams that are silent for too long or last too long."""
+        now_ns = perf_counter_ns()
+        for user in self._users[part::WATCH_PARTS]:
+            if user.reply is not None and user.connection is not None:
+                self._look_after(user.connection, user.reply, now_ns)
+        self._loop.at(now_ns + _ns(WATCH_S / WATCH_PARTS), partial(self._watch, (part + 1) % WATCH_PARTS))
+
+    def _look_after(self, connection: Connection, reply: Reply, now_ns: int) -> None:
+        silent_s = (now_ns - connection.last_ns) / 1e9
+        if silent_s > WATCH_S:
+            connection.look()
+        if silent_s > self._spec.stall_s:
+            connection.fail(*_silence(connection, self._spec.stall_s))
+        elif now_ns - reply.send_ns > _ns(self._spec.request_s):
+            connection.fail(Outcome.TIMEOUT, f"not ended after {self._spec.request_s:g} s")
 
 
-def _failed(reply: Reply) -> bool:
+def _silence(connection: Connection, stall_s: float) -> tuple[Outcome, str]:
+    if connection.connecting:
+        return Outcome.CONNECT, f"no connection within {stall_s:g} s"
+    return Outcome.STALL, f"no byte for {stall_s:g} s"
+
+
+def _addresses(host: str, port: int) -> list[Address]:
+    """Where the host's name leads; nowhere if it cannot be resolved, and then no request gets a connection."""
+    with suppress(socket.gaierror):
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [(family, address) for family, _, _, _, address in found]
+    return []
+
+
+def _failed(reply: Reply, tail: bytes) -> bool:
     """Whether to back off: a transport failure, a bad status, or an error object at the end of a 200."""
-    if reply.outcome.failed or reply.status != HTTP_OK:
-        return True
-    return any(_ERROR.search(piece) for piece in reply.pieces[-2:])
+    return reply.outcome.failed or reply.status != HTTP_OK or _ERROR.search(tail) is not None
 
 
-def _end(reply: Reply, outcome: Outcome, detail: str) -> None:
-    """The end of a request that no connection took on."""
-    reply.outcome, reply.detail, reply.end_ns = outcome, detail, perf_counter_ns()
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)

@@ -1,4 +1,4 @@
-"""The client's own process: nothing runs in it but the users' loop, with the garbage collector off.
+"""A process of the client's: nothing runs in it but the users' loop, with the garbage collector off.
 
 What else ran in the loop, the collector first, made the error of every client measured
 (docs/decisions/0003-load-client-process.md).
@@ -6,93 +6,122 @@ What else ran in the loop, the collector first, made the error of every client m
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import resource
+import select
 import signal
-from collections.abc import Callable
+import socket
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
-from pathlib import Path
+from time import perf_counter_ns
 
-import uvloop
-
-from orchestrator.load.spec import Done, LoadSpec, Progress, Reply
-from orchestrator.load.spool import encode
+from orchestrator.load.connection import take_stamps
+from orchestrator.load.loop import READ, Loop
+from orchestrator.load.spec import Done, Order, Progress, Ready
+from orchestrator.load.spool import Writer
 from orchestrator.load.users import Users
 from orchestrator.runtime.command import die_with_parent
 
 PROGRESS_S = 1.0
 GONE = (EOFError, ConnectionError)  # of a pipe whose other end has closed or was killed
+KIB = 1024
 
 
 def main(pipe: Pipe) -> None:
-    """Serve (spec, spool path) orders until the pipe closes. Any other message stops the current one."""
+    """Serve orders until the pipe closes. Any other message stops the current one."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole terminal; the parent decides
     die_with_parent()
     gc.disable()
     realtime = _take_priority()
-    with suppress(*GONE):
+    # the kernel stamps only while somebody asks for it, and takes a moment to begin
+    with suppress(*GONE), socket.socket() as stamping:
+        take_stamps(stamping)
         while True:
             order = pipe.recv()
             if order is None:
                 continue  # a stop that came after the end
-            spec, spool_path = order
             gc.collect()
             gc.freeze()
-            pipe.send(uvloop.run(_load(spec, spool_path, pipe, realtime=realtime)))
+            pipe.send(_load(order, pipe, realtime=realtime))
 
 
-async def _load(spec: LoadSpec, spool_path: Path, pipe: Pipe, *, realtime: bool) -> Done:
-    loop = asyncio.get_running_loop()
+def _load(order: Order, pipe: Pipe, *, realtime: bool) -> Done:
+    core = _pin(order.shard) if realtime else None
     before_s = _cpu_s()
-    with spool_path.open("wb") as spool:
-
-        def keep(reply: Reply) -> None:
-            spool.write(encode(reply))
-
-        users = Users(spec, keep)
-        loop.add_reader(pipe.fileno(), _on_message, loop, pipe, users)
-        ticker = asyncio.create_task(_tick(users, pipe, spool.flush))
-        try:
-            start_ns, end_ns = await users.run()
-        finally:
-            ticker.cancel()
-            loop.remove_reader(pipe.fileno())
-            os.set_blocking(pipe.fileno(), True)  # uvloop's add_reader had made it non-blocking
+    loop, spool = Loop(), Writer(order.folder)
+    users = Users(order, loop, spool)
+    loop.watch(pipe.fileno(), READ, partial(_on_message, loop, pipe))
+    try:
+        pipe.send(Ready())
+        start_ns = pipe.recv()
+        if start_ns is None:  # stopped before it began
+            start_ns = perf_counter_ns()
+            loop.stop()
+        _Ticker(start_ns, loop, users, pipe, spool).begin()
+        end_ns = users.run(start_ns)
+    finally:
+        spool.close()
+        loop.close()
     return Done(
         start_ns=start_ns,
         end_ns=end_ns,
         cpu_s=_cpu_s() - before_s,
+        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB,
         late_s=tuple(users.late_s),
         realtime=realtime,
+        core=core,
     )
 
 
-def _on_message(loop: asyncio.AbstractEventLoop, pipe: Pipe, users: Users) -> None:
+def _on_message(loop: Loop, pipe: Pipe) -> None:
     try:
         pipe.recv()
     except GONE:
-        loop.remove_reader(pipe.fileno())  # the orchestrator is gone: end as if stopped
-    users.stop()
+        loop.forget(pipe.fileno())  # the orchestrator is gone: end as if stopped
+    loop.stop()
 
 
-async def _tick(users: Users, pipe: Pipe, flush: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    start_s = loop.time()
-    with suppress(*GONE):
-        while True:
-            await asyncio.sleep(PROGRESS_S)
-            flush()
-            elapsed_s = loop.time() - start_s
-            pipe.send(Progress(elapsed_s, users=users.present, ended=users.ended, pieces=users.pieces))
+class _Ticker:
+    """Once a second: what has been read goes to the file, and the state of the load to the orchestrator."""
+
+    def __init__(self, start_ns: int, loop: Loop, users: Users, pipe: Pipe, spool: Writer) -> None:
+        self._start_ns = self._due_ns = start_ns
+        self._loop = loop
+        self._users = users
+        self._pipe = pipe
+        self._spool = spool
+
+    def begin(self) -> None:
+        self._due_ns += round(PROGRESS_S * 1e9)
+        self._loop.at(self._due_ns, self._tick)
+
+    def _tick(self) -> None:
+        self._spool.flush()
+        elapsed_s = (perf_counter_ns() - self._start_ns) / 1e9
+        users = self._users
+        # an orchestrator that stands still (Ctrl-Z) reads nothing; we must not wait for it
+        if select.select([], [self._pipe], [], 0)[1]:
+            with suppress(*GONE):
+                self._pipe.send(
+                    Progress(elapsed_s, users=users.present, ended=users.ended, reads=users.reads)
+                )
+        self.begin()
 
 
 def _cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
+
+
+def _pin(shard: int) -> int:
+    """Stay on one core, from the last one down: the first ones tend to serve interrupts."""
+    cores = sorted(_CORES, reverse=True)
+    core = cores[shard % len(cores)]
+    os.sched_setaffinity(0, {core})
+    return core
 
 
 def _take_priority() -> bool:
@@ -106,3 +135,6 @@ def _take_priority() -> bool:
     except (PermissionError, AttributeError):
         return False
     return True
+
+
+_CORES = os.sched_getaffinity(0)

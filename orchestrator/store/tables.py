@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.domain.exchange import Exchange, Outcome
+from orchestrator.domain.exchange import CountedBy, Exchange, Outcome
 from orchestrator.domain.telemetry import Sample
 from orchestrator.errors import RequestError
 
@@ -28,15 +29,29 @@ EXCHANGES = pa.schema(
         pa.field("first_token_ns", pa.int64(), nullable=False),
         pa.field("first_visible_ns", pa.int64(), nullable=False),
         pa.field("event_ns", pa.list_(pa.field("element", pa.int64(), nullable=False)), nullable=False),
+        pa.field("event_tokens", pa.list_(pa.field("element", pa.int32(), nullable=False)), nullable=False),
         pa.field("status", pa.int32(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),
         pa.field("finish_reason", pa.string(), nullable=False),
         pa.field("prompt_tokens", pa.int64()),
         pa.field("completion_tokens", pa.int64()),
+        pa.field("counted_by", pa.string(), nullable=False),
+        pa.field("expected_prompt_tokens", pa.int64()),
         pa.field("text_chars", pa.int64(), nullable=False),
         pa.field("connects", pa.int32(), nullable=False),
+        pa.field("reads", pa.int32(), nullable=False),
+        pa.field("stamped", pa.int32(), nullable=False),
+        pa.field("coalesced", pa.int32(), nullable=False),
+        pa.field("lag_max_ns", pa.int64(), nullable=False),
+        pa.field("event_lag_ns", pa.list_(pa.field("element", pa.int64(), nullable=False)), nullable=False),
     ]
 )
+
+_LISTS: dict[str, type[np.integer[Any]]] = {
+    "event_ns": np.int64,
+    "event_tokens": np.int32,
+    "event_lag_ns": np.int64,
+}
 
 TELEMETRY = pa.schema(
     [
@@ -66,12 +81,9 @@ def telemetry_bytes(samples: Sequence[Sample]) -> bytes:
 def read_exchanges(path: Path) -> list[Exchange]:
     """The exchanges of a cell, in the order in which they were written."""
     table = _read(path, EXCHANGES)
-    events = _lists(table.column("event_ns").combine_chunks())
-    rows = table.drop_columns(["event_ns"]).to_pylist()
-    return [
-        Exchange(**{**row, "outcome": Outcome(row["outcome"])}, event_ns=event_ns)
-        for row, event_ns in zip(rows, events, strict=True)
-    ]
+    lists = {name: _lists(table.column(name).combine_chunks()) for name in _LISTS}
+    rows = table.drop_columns(list(_LISTS)).to_pylist()
+    return [_exchange(row, {name: next(lists[name]) for name in _LISTS}) for row in rows]
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -84,22 +96,26 @@ def read_samples(path: Path) -> list[Sample]:
     ]
 
 
+def _exchange(row: dict[str, Any], lists: dict[str, Any]) -> Exchange:
+    enums = {"outcome": Outcome(row["outcome"]), "counted_by": CountedBy(row["counted_by"])}
+    return Exchange(**{**row, **enums, **lists})
+
+
 def _column(exchanges: Sequence[Exchange], field: Any) -> Any:
-    if field.name == "event_ns":
-        return _list_column(exchanges, field.type)
-    if field.name == "outcome":
-        return pa.array([x.outcome.value for x in exchanges], field.type)
-    return pa.array([getattr(x, field.name) for x in exchanges], field.type)
+    values = [getattr(x, field.name) for x in exchanges]
+    if field.name in _LISTS:
+        return _list_column(values, field.type, _LISTS[field.name])
+    return pa.array([v.value if isinstance(v, Enum) else v for v in values], field.type)
 
 
-def _list_column(exchanges: Sequence[Exchange], kind: Any) -> Any:
+def _list_column(lists: Sequence[Any], kind: Any, element: type[np.integer[Any]]) -> Any:
     """All events at once: converting a list per exchange takes a hundred times as long."""
-    ends = np.cumsum([0, *(len(x.event_ns) for x in exchanges)], dtype=np.int32)
-    values = np.concatenate([np.empty(0, np.int64), *(x.event_ns for x in exchanges)])
+    ends = np.cumsum([0, *map(len, lists)], dtype=np.int32)
+    values = np.concatenate([np.empty(0, element), *lists])
     return pa.ListArray.from_arrays(pa.array(ends), pa.array(values), type=kind)
 
 
-def _lists(column: Any) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
+def _lists(column: Any) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:
     values = column.values.to_numpy()
     return (values[begin:end] for begin, end in pairwise(column.offsets.to_numpy()))
 

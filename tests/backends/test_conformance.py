@@ -5,55 +5,58 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from backends import DEFAULT, load_backends
 from backends.contract import (
+    SERVING_LAYER,
+    UNMET,
     Backend,
     Build,
     FailureCause,
     Gauge,
     ImageSpec,
     Launch,
+    ModelTraits,
     PrefixCaching,
     Profile,
     Value,
     WeightsFormat,
+    deviations,
 )
 from orchestrator.catalog import loader
 from orchestrator.domain.workload import Sampling
+from orchestrator.errors import RequestError
 from orchestrator.load import dialects
+from orchestrator.planning import Request, choose_builds
 from orchestrator.render import FOLDER, render
 from orchestrator.runtime.venvs import lock_path
-from tests.goldens import CASES, OWN_FORMS, STEP_IMAGES, Case
+from tests.goldens import CASES, MODELS, STEP_IMAGES, Case
 
 BACKENDS = load_backends()
-BUILDS = {case.stem: case for case in CASES}
-PLACEHOLDERS = {"{model}", "{files}", "{config}", "{bind}", "{port}"}
-# What a command is told in any case: where, what, and under which name; no setting of its speed
-IDENTITY = {
-    *("--model", "--model-name", "--alias", "--served-model-name", "--model-format", "--model-lib"),
-    *("--model_dir", "--output_dir", "--checkpoint_dir", "--output_timing_cache", "--model-repository"),
-    *("--output", "--outfile", "--pyt_ckpt_path", "--export_path"),
-}
-ADDRESS = {"--host", "--port", "--server-name", "--server-port", "--http-address", "--http-port"}
+BUILDS = {case.stem: case for case in reversed(CASES)}
+PLACES = {"{model}", "{files}", "{config}"}
+# What the weights are and where a repository lies, which are no settings of an engine's speed
+WEIGHTS = {"--model-format", "--model-repository"}
 
 # What an adapter is asked for one case; each is asked twice and sent through JSON
 ASKED: dict[str, Callable[[Case], object]] = {
     "image": lambda c: c.backend.image(c.build),
     "serve": lambda c: c.serve,
-    "steps": lambda c: c.steps,
     "ready": lambda c: c.backend.ready(c.build),
     "metrics": lambda c: c.backend.metrics(c.build),
     "readbacks": lambda c: c.backend.readbacks(c.build),
     "failures": lambda c: c.backend.failures(c.build),
     "deviations": lambda c: c.backend.deviations(c.setup),
+    "steps": lambda c: c.backend.steps(c.setup),
+    "request": lambda c: c.backend.request(c.setup),
+    "prefix_cache": lambda c: c.backend.prefix_cache(c.build),
     "supports": lambda c: c.backend.supports(c.setup),
     "release": lambda c: c.release,
 }
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
-each_form = pytest.mark.parametrize("case", [*CASES, *OWN_FORMS], ids=str)
 each_build = pytest.mark.parametrize("case", BUILDS.values(), ids=BUILDS)
 
 
@@ -75,7 +78,7 @@ def values(answer: object) -> list[Value]:
 @each_case
 def test_the_same_question_has_the_same_answer(case: Case, verb: str) -> None:
     """Purity, as far as it can be seen: another instance says the same, too."""
-    fresh = Case(type(case.backend)(), case.release, case.build, case.profile)
+    fresh = replace(case, backend=type(case.backend)())
 
     assert ASKED[verb](case) == ASKED[verb](case) == ASKED[verb](fresh)
 
@@ -88,10 +91,10 @@ def test_every_value_survives_json(case: Case, verb: str) -> None:
         assert value == type(value).model_validate_json(value.model_dump_json())
 
 
-@each_case
+@each_build
 def test_the_usual_model_is_served(case: Case) -> None:
     """Each build can serve the model that its accelerator's default run takes."""
-    assert case.backend.supports(case.setup) is None
+    assert MODELS[case.build.accelerator][0] == case.model.id
 
 
 @each_build
@@ -103,9 +106,34 @@ def test_every_model_is_served_or_refused_with_a_reason(case: Case) -> None:
         if refusal is None:
             serve = case.backend.serve(setup)
             assert serve.weights in model.formats
-            assert case.backend.request(setup)
         else:
             assert len(refusal.reason) > 10
+
+
+@pytest.mark.parametrize("model", [*loader.models(), *loader.families()])
+@each_build
+def test_an_alternative_works(case: Case, model: str) -> None:
+    """What is named instead of a refused model is planned itself, with all else as it was asked for."""
+    for profile in case.release.profiles:
+        request = Request(
+            backends=(case.backend.name,), model=model, release=case.release.id, profile=profile
+        )
+        for changed in alternatives(refused(request, case)):
+            assert refused(request.model_copy(update=changed), case) is None
+
+
+def refused(request: Request, case: Case) -> RequestError | None:
+    try:
+        choose_builds(request, BACKENDS, case.host)
+    except RequestError as error:
+        return error
+    return None
+
+
+def alternatives(error: RequestError | None) -> list[dict[str, object]]:
+    """Each `NAME=value` of an error's hint, as a change of the request."""
+    found = re.findall(r"\b(MODEL|RELEASE|BACKEND)=([\w.-]+)", error.hint if error else "")
+    return [{"backends": (value,)} if name == "BACKEND" else {name.lower(): value} for name, value in found]
 
 
 @each_build
@@ -155,19 +183,44 @@ def test_no_lock_is_left_over() -> None:
     assert named == {p.name for p in (FOLDER / "locks").iterdir()}
 
 
-@each_form
+@each_case
 def test_the_argv_is_whole_words(case: Case) -> None:
     """A tuple of non-empty strings, whose placeholders are all known, with address and model among them."""
     serve = case.serve
     made = {f"{{step:{step.id}}}" for step in case.steps}
 
     assert all(serve.argv)
-    assert set() == placeholders(serve) - PLACEHOLDERS - made
+    assert set() == placeholders(serve) - PLACES - {"{bind}", "{port}"} - made
     assert {"{bind}", "{port}"} <= placeholders(serve)
-    assert placeholders(serve) & {"{model}", *made}
+    assert any("{model}" in placeholders(launch) for launch in commands(case))
 
 
-@each_form
+@each_case
+def test_steps_are_in_order(case: Case) -> None:
+    """A step reads what a step before it has made, writes to its own folder, bears a name of its own, and is
+    made for somebody."""
+    before: set[str] = set()
+    for step in case.steps:
+        made = {f"{{step:{name}}}" for name in before}
+        assert step.id not in before
+        assert "{out}" in placeholders(step)
+        assert placeholders(step) <= PLACES | {"{out}"} | made
+        before.add(step.id)
+
+    assert before == {name for launch in commands(case) for name in launch.step_inputs}
+
+
+@pytest.mark.parametrize("image", STEP_IMAGES.values(), ids=STEP_IMAGES)
+def test_an_image_of_a_step_is_pinned_too(image: ImageSpec) -> None:
+    """It renders strictly, and its base has a tag that is not `latest`."""
+    base = image.build.base
+
+    assert "{{" not in render(image, base=base)
+    assert re.search(r"[:@]", base.rpartition("/")[2])
+    assert not base.endswith(":latest")
+
+
+@each_case
 def test_no_flag_is_given_twice(case: Case) -> None:
     """The second would win, and the report would show the first."""
     for launch in commands(case):
@@ -176,78 +229,67 @@ def test_no_flag_is_given_twice(case: Case) -> None:
         assert sorted(set(flags)) == sorted(flags)
 
 
-@each_form
+@each_case
 def test_every_setting_is_disclosed(case: Case) -> None:
-    """Each flag of each command besides address and identity is a stated deviation with a reason; besides
-    these, only variables, fields of requests and entries of files are stated."""
-    deviations = case.backend.deviations(case.setup)
-    run = commands(case)
-    flags = {word for launch in run for word in launch.argv if word.startswith("--")} - IDENTITY - ADDRESS
-    stated = {d.setting for d in deviations}
-    entered = "".join(file.text for launch in run for file in launch.files)
+    """Each flag that sets something and each field of a request is a stated deviation with a reason,
+    and nothing else is stated but variables, entries of files, steps and what could not be set."""
+    told = case.backend.deviations(case.setup)
+    flags = {flag for launch in commands(case) for flag in settings(launch, case.model)} - WEIGHTS
+    request_fields = set(case.backend.request(case.setup).fields)
+    stated = {d.setting for d in told if d.value != UNMET}
+    others = stated - flags - request_fields - {*case.serve.env, *(step.id for step in case.steps)}
 
     assert flags == {setting for setting in stated if setting.startswith("--")}
-    told = {name for launch in run for name in launch.env} | set(case.backend.request(case.setup).fields)
-    assert [] == [s for s in stated - flags - told if s.rpartition(".")[2] not in entered]
-    assert all(len(d.reason) > 10 and d.value for d in deviations)
+    assert request_fields <= stated
+    assert [] == [name for name in others if name.rpartition(".")[2] not in entered(case)]
+    assert all(len(d.reason) > 10 and d.value for d in told)
 
 
-@each_form
+def entered(case: Case) -> str:
+    return "\n".join(file.text for launch in commands(case) for file in launch.files)
+
+
+def settings(launch: Launch, model: ModelTraits) -> set[str]:
+    """Flags, but for those that say only where, what, and under which name."""
+    told = re.compile(rf"\{{.+\}}.*|{re.escape(model.served_name)}")
+    pairs = zip(launch.argv, (*launch.argv[1:], ""), strict=True)
+    return {word for word, value in pairs if word.startswith("--") and not told.fullmatch(value)}
+
+
+@each_case
 def test_what_is_disclosed_is_what_is_run(case: Case) -> None:
     """Value for value."""
+    env, request_fields = case.serve.env, case.backend.request(case.setup).fields
     for deviation in case.backend.deviations(case.setup):
-        run = [launch.argv for launch in commands(case) if deviation.setting in launch.argv]
-        if run and deviation.value != "on":
-            assert deviation.value in {argv[argv.index(deviation.setting) + 1] for argv in run}
+        name, value = deviation.setting, deviation.value
+        run = [launch.argv for launch in commands(case) if name in launch.argv]
+        if run and value != "on":
+            assert value in {argv[argv.index(name) + 1] for argv in run}
+        assert value == env.get(name, value)
+        assert value == (json.dumps(request_fields[name]) if name in request_fields else value)
 
 
-@each_form
-def test_steps_are_in_order(case: Case) -> None:
-    """A step reads what a step before it has made, writes to its own folder, and bears a name of its own."""
-    before: set[str] = set()
-    for step in case.steps:
-        assert set(step.step_inputs) <= before
-        assert step.id not in before
-        assert "{out}" in placeholders(step)
-        assert placeholders(step) <= {
-            "{model}",
-            "{files}",
-            "{config}",
-            "{out}",
-            *(f"{{step:{b}}}" for b in before),
-        }
-        before.add(step.id)
+@each_case
+def test_what_the_article_ran_is_told_whole(case: Case) -> None:
+    """Settings of the published services name their source, and their serving layer is not passed over."""
+    if case.profile is not Profile.PUBLISHED:
+        return
+    others = case.backend.deviations(case.setup.model_copy(update={"profile": Profile.DEFAULTS}))
+    own = [d for d in case.backend.deviations(case.setup) if d not in others]
 
-    assert set(case.serve.step_inputs) <= before
-    assert before == {name for launch in commands(case) for name in launch.step_inputs}, "made for nobody"
-
-
-@each_form
-def test_options_begin_within_the_command(case: Case) -> None:
-    """What is checked against a list are the words after the program's own."""
-    for launch in commands(case):
-        if launch.options is not None:
-            assert 0 < launch.options.start < len(launch.argv)
-
-
-@pytest.mark.parametrize("image", STEP_IMAGES.values(), ids=STEP_IMAGES)
-def test_an_image_of_a_step_is_pinned_too(image: ImageSpec) -> None:
-    """It renders strictly, and its base has a tag that is not `latest`."""
-    text = render(image, base=image.build.base)
-
-    assert "{{" not in text
-    assert re.search(r"[:@]", image.build.base.rpartition("/")[2])
-    assert not image.build.base.endswith(":latest")
+    assert all(d.source is not None for d in own)
+    assert deviations([SERVING_LAYER])[0] in own
 
 
 @each_build
 def test_the_matched_profile_differs(case: Case) -> None:
     """A profile that changes nothing would be a name without a meaning."""
     defaults, matched = (
-        case.setup.model_copy(update={"profile": p}) for p in (Profile.DEFAULTS, Profile.MATCHED)
+        case.backend.serve(case.setup.model_copy(update={"profile": p}))
+        for p in (Profile.DEFAULTS, Profile.MATCHED)
     )
 
-    assert case.backend.serve(defaults) != case.backend.serve(matched)
+    assert defaults != matched
 
 
 @each_build
@@ -329,6 +371,7 @@ def test_prefix_caching_can_be_switched_as_stated(case: Case) -> None:
     )
 
     assert differs is (cache.default_on is not None and cache.can_switch)
+    assert (cache.reset_path or "/").startswith("/")
 
 
 def test_the_default_backend_is_there_and_reads_what_is_made_here() -> None:

@@ -45,6 +45,7 @@ def exchange(
         first_token_ns=ns(tokens_s[0]) if tokens_s else 0,
         first_visible_ns=ns(tokens_s[0]) if tokens_s else 0,
         event_ns=np.array([ns(t) for t in tokens_s], np.int64),
+        event_tokens=np.ones(len(tokens_s), np.int32),
         finish_reason="stop" if outcome is Outcome.OK else "",
         prompt_tokens=40,
         completion_tokens=completion_tokens,

@@ -42,6 +42,5 @@ RUN mkdir -p /opt/mlc-llm/build && cd /opt/mlc-llm/build && printf '%s\n' \
 ENV PYTHONPATH=/opt/mlc-llm/python:/opt/mlc-llm/3rdparty/tvm/python TVM_LIBRARY_PATH=/opt/mlc-llm/3rdparty/tvm/build
 RUN printf '#!/bin/sh\nexec python3 -m mlc_llm "$@"\n' > /usr/local/bin/mlc_llm && chmod +x /usr/local/bin/mlc_llm
 COPY files/ /opt/levelbench/
-
 ENTRYPOINT []
 CMD []

@@ -6,6 +6,7 @@ LABEL levelbench=1 \
       levelbench.release=current \
       levelbench.version="0.20"
 
+COPY files/ /opt/levelbench/
 ENTRYPOINT []
 CMD []
 
@@ -17,6 +18,4 @@ RUN python3 -m venv /opt/venv && mkdir -p /opt/levelbench \
     && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --pre -f https://mlc.ai/wheels \
          --report /opt/levelbench/wheels.json "mlc-llm-nightly-cu130>=0.20.dev0,<0.21" mlc-ai-nightly-cu130 \
     && /opt/venv/bin/pip freeze > /opt/levelbench/wheels.txt
-COPY files/ /opt/levelbench/
-
 ENV PATH=/opt/venv/bin:/usr/local/cuda/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1

@@ -6,6 +6,7 @@ LABEL levelbench=1 \
       levelbench.release=2024-06 \
       levelbench.version="0.9.0 under Triton 24.04"
 
+COPY files/ /opt/levelbench/
 ENTRYPOINT []
 CMD []
 
@@ -22,6 +23,4 @@ RUN git init -q /opt/tensorrtllm_backend && cd /opt/tensorrtllm_backend && git r
     && git sparse-checkout set all_models/inflight_batcher_llm \
     && git fetch -q --depth 1 --filter=blob:none origin 76464e9be06600f3979acad9c14857938a66ff9f \
     && GIT_LFS_SKIP_SMUDGE=1 git checkout -q FETCH_HEAD && rm -rf .git
-
-COPY files/ /opt/levelbench/
 

@@ -25,7 +25,7 @@ from orchestrator.errors import CellError
 from orchestrator.load import worker
 from orchestrator.load.client import Live, LoadClient, Record
 from orchestrator.load.dialects import body
-from orchestrator.load.spec import LoadSpec
+from orchestrator.load.spec import LoadSpec, Order, Ready
 from tests.fakes.engine import Answer, Exchange, FakeEngine, steady
 
 CHAT = Dialect.OPENAI_CHAT
@@ -379,7 +379,10 @@ def test_a_client_whose_parent_was_killed_ends_in_silence() -> None:
         process = get_context("spawn").Process(target=worker.main, args=(theirs,))
         process.start()
         theirs.close()
-        ours.send((replace(SPEC, port=engine.port, length_s=30.0), Path(folder) / "spool"))
+        spec = replace(SPEC, port=engine.port, length_s=30.0)
+        ours.send(Order(spec, shard=0, shards=1, folder=Path(folder)))
+        assert Ready() == ours.recv()
+        ours.send(time.perf_counter_ns())
         assert ours.poll(10.0)
         ours.close()  # with a message unread: the other end gets ECONNRESET, as from one that was killed
         process.join(5.0)

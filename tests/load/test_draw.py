@@ -6,10 +6,17 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from backends.contract import Dialect, RequestSpec
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+
+from backends.contract import Dialect, RequestSpec, Template
+from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.catalog.prompts import PromptSet
 from orchestrator.domain.cell import Load
 from orchestrator.domain.workload import Sampling, SystemPrompt
+from orchestrator.errors import CellError
 from orchestrator.load.draw import Draw
 
 WITHOUT = Load(users=1, system_prompt=SystemPrompt.WITHOUT)
@@ -17,10 +24,27 @@ WITH = Load(users=1, system_prompt=SystemPrompt.WITH)
 TEXTS = tuple(f"prompt {i}" for i in range(5))
 
 
-def draw(seed: int = 1, dialect: Dialect = Dialect.OPENAI_CHAT) -> Draw:
+CHAT = "{{ bos_token }}{% for m in messages %} {{ m.role }} {{ m.content }}{% endfor %} assistant"
+
+
+def draw(
+    seed: int = 1,
+    dialect: Dialect = Dialect.OPENAI_CHAT,
+    *,
+    template: Template = Template.MESSAGES,
+    chat: ChatTemplate | None = None,
+) -> Draw:
     prompts = PromptSet(name="own", digest="sha256:0", texts=TEXTS)
     sampling = Sampling(max_tokens=64, temperature=0.5, seed=7)
-    return Draw(prompts, "be brief", RequestSpec(dialect=dialect), "tiny", sampling, seed)
+    request = RequestSpec(dialect=dialect, template=template)
+    return Draw(prompts, "be brief", request, "tiny", sampling, seed, chat)
+
+
+def words(source: str = CHAT) -> ChatTemplate:
+    """A template whose tokens are words; whatever is not begin-of-text has the id 1."""
+    tokenizer = Tokenizer(WordLevel({"<s>": 0, "?": 1}, unk_token="?"))  # noqa: S106 - a word
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return ChatTemplate(source, {"bos_token": "<s>"}, tokenizer)
 
 
 def parsed(bodies: Iterable[bytes]) -> list[dict[str, Any]]:
@@ -88,3 +112,66 @@ def test_completions_carry_the_same_prompts() -> None:
     completions = [b["prompt"] for b in parsed(draw(dialect=Dialect.OPENAI_COMPLETIONS).bodies(WITHOUT))]
 
     assert all(text in prompt for text, prompt in zip(chat, completions, strict=True))
+
+
+def test_a_prompt_is_rendered_where_the_request_says_so() -> None:
+    """As text without or with begin-of-text, or as token ids; the system prompt is inside it."""
+    completions = Dialect.OPENAI_COMPLETIONS
+    forms = {
+        form: parsed(draw(dialect=completions, template=form, chat=words()).bodies(WITH))[0]["prompt"]
+        for form in (Template.TEXT, Template.TEXT_WITH_BOS, Template.TOKENS)
+    }
+    number = forms[Template.TEXT].split()[-2]
+
+    assert f" system be brief user prompt {number} assistant" == forms[Template.TEXT]
+    assert "<s>" + forms[Template.TEXT] == forms[Template.TEXT_WITH_BOS]
+    assert [0, *[1] * 7] == forms[Template.TOKENS]
+
+
+def test_a_rendered_prompt_has_no_second_system_prompt() -> None:
+    """Where the client renders, the shape has nothing to add."""
+    sent = parsed(draw(dialect=Dialect.TENSOR_STREAM, template=Template.TEXT, chat=words()).bodies(WITH))
+
+    assert 1 == sent[0]["text_input"].count("be brief")
+
+
+def test_rendering_without_a_template_is_an_error() -> None:
+    """No text is sent in its place."""
+    with pytest.raises(CellError, match="there is no chat template"):
+        draw(dialect=Dialect.OPENAI_COMPLETIONS, template=Template.TOKENS).bodies(WITHOUT)
+
+
+def test_a_template_that_refuses_ends_only_what_it_renders() -> None:
+    """An engine that renders will say so itself."""
+    refusing = words("{{ raise_exception('no') }}")
+    with pytest.raises(CellError, match="cannot render user: no"):
+        draw(dialect=Dialect.OPENAI_COMPLETIONS, template=Template.TOKENS, chat=refusing).bodies(WITHOUT)
+
+    assert (None,) * 5 == draw(chat=refusing).prompt_tokens(WITHOUT)
+
+
+def test_the_length_of_each_prompt_is_known_in_the_order_of_the_bodies() -> None:
+    """What the engine counts is held against it, whoever renders."""
+    chat = words("{{ bos_token }} {{ messages[-1].content }}{{ ' and more' if '3' in messages[-1].content }}")
+    d = draw(chat=chat)
+    d.drawn(2)
+
+    assert [5 if "3" in text else 3 for text in texts(d.bodies(WITHOUT))] == list(d.prompt_tokens(WITHOUT))
+    assert 5 in d.prompt_tokens(WITHOUT)
+
+
+def test_the_length_depends_on_the_system_prompt() -> None:
+    """A load with it and one without are of one draw."""
+    d = draw(chat=words())
+
+    assert ((5,) * 5, (8,) * 5) == (d.prompt_tokens(WITHOUT), d.prompt_tokens(WITH))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "chat"), [(Dialect.OPENAI_CHAT, None), (Dialect.OPENAI_COMPLETIONS, words())]
+)
+def test_the_length_is_unknown_where_no_template_is_followed(
+    dialect: Dialect, chat: ChatTemplate | None
+) -> None:
+    """A model without a template; a text that is sent as it is."""
+    assert (None,) * 5 == draw(dialect=dialect, chat=chat).prompt_tokens(WITHOUT)

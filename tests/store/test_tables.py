@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.domain.exchange import Exchange, Outcome
+from orchestrator.domain.exchange import CountedBy, Exchange, Outcome
 from orchestrator.domain.telemetry import Sample
 from orchestrator.errors import RequestError
 from orchestrator.store import tables
@@ -30,7 +30,8 @@ def written(tmp_path: Path, some: list[Exchange]) -> list[Exchange]:
 
 
 def plain(x: Exchange) -> dict[str, object]:
-    return {f.name: getattr(x, f.name) for f in dataclasses.fields(x)} | {"event_ns": x.event_ns.tolist()}
+    lists = {name: getattr(x, name).tolist() for name in ("event_ns", "event_tokens", "event_lag_ns")}
+    return {f.name: getattr(x, f.name) for f in dataclasses.fields(x)} | lists
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
@@ -48,11 +49,16 @@ def test_types_come_back_too(tmp_path: Path) -> None:
         status=200,
         connects=1,
         text_chars=7,
+        event_tokens=np.array([1, 3], np.int32),
+        counted_by=CountedBy.CUMULATIVE,
+        expected_prompt_tokens=41,
     )
     (back,) = written(tmp_path, [odd])
 
     assert (Outcome.STALL, None) == (back.outcome, back.completion_tokens)
     assert (np.dtype(np.int64), odd.detail) == (back.event_ns.dtype, back.detail)
+    assert ([1, 3], np.dtype(np.int32)) == (back.event_tokens.tolist(), back.event_tokens.dtype)
+    assert (CountedBy.CUMULATIVE, 41) == (back.counted_by, back.expected_prompt_tokens)
 
 
 def test_every_field_of_an_exchange_has_its_column() -> None:
@@ -113,5 +119,6 @@ def test_foreign_columns_are_refused(tmp_path: Path) -> None:
 
 
 def _type(field: pa.Field) -> str:
-    kind = "list<int64>" if pa.types.is_list(field.type) else str(field.type).replace("double", "float64")
+    is_list = pa.types.is_list(field.type)
+    kind = f"list<{field.type.value_type}>" if is_list else str(field.type).replace("double", "float64")
     return f"{kind}, may be null" if field.nullable else kind

@@ -1,0 +1,156 @@
+"""A raw reply -> an exchange: which events are tokens, how many each holds, and how the answer ended. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from orchestrator.domain.exchange import CountedBy, Exchange, Outcome
+from orchestrator.load import sse
+from orchestrator.load.dialects.shape import DETAIL_CHARS, Said, Shape
+from orchestrator.load.spec import Reply
+
+HTTP_OK = 200
+
+
+def exchange(shape: Shape, reply: Reply) -> Exchange:
+    """What a raw reply says: its token times, counts and how it ended."""
+    reading = _Reading()
+    if reply.status == HTTP_OK:
+        _read(reading, shape, reply)
+    outcome, detail = _outcome(reply, shape, reading)
+    token_ns, event_tokens, counted_by = _tokens(reading, shape)
+    return Exchange(
+        id=reply.id,
+        user=reply.user,
+        prompt=reply.prompt,
+        send_ns=reply.send_ns,
+        end_ns=reply.end_ns,
+        outcome=outcome,
+        headers_ns=reply.headers_ns,
+        first_event_ns=reading.first_event_ns,
+        first_token_ns=token_ns[0] if token_ns else 0,
+        first_visible_ns=reading.first_visible_ns,
+        event_ns=np.array(token_ns, np.int64),
+        event_tokens=np.array(event_tokens, np.int32),
+        status=reply.status,
+        detail=detail,
+        finish_reason=reading.finish_reason,
+        prompt_tokens=reading.prompt_tokens,
+        completion_tokens=reading.completion_tokens,
+        counted_by=counted_by,
+        text_chars=reading.text_chars,
+        connects=reply.connects,
+    )
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What has been understood of one stream so far. `moments` are its events up to the finish reason:
+    arrival, whether with content, the engine's count by then."""
+
+    moments: list[tuple[int, bool, int | None]] = field(default_factory=list)
+    first_event_ns: int = 0
+    first_visible_ns: int = 0
+    text_chars: int = 0
+    finish_reason: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    done: bool = False
+    error: str = ""
+    malformed: str = ""
+
+    @property
+    def has_content(self) -> bool:
+        return any(is_content for _, is_content, _ in self.moments)
+
+
+def _read(reading: _Reading, shape: Shape, reply: Reply) -> None:
+    for t_ns, data in shape.frames(reply.times_ns, reply.pieces):
+        _take(reading, shape, t_ns, data)
+    body = b"".join(reply.pieces)
+    if not reading.first_event_ns and body.strip() and not sse.is_spoken(body):
+        _take(reading, shape, reply.times_ns[-1], body)  # some engines answer 200 with an error object
+        if not reading.error:
+            reading.malformed = _shown(body)
+
+
+def _take(reading: _Reading, shape: Shape, t_ns: int, data: bytes) -> None:
+    is_first = not reading.first_event_ns
+    reading.first_event_ns = reading.first_event_ns or t_ns
+    try:
+        said = shape.said(data)
+    except (ValueError, AttributeError, TypeError, KeyError):  # no JSON, or not of this shape
+        reading.malformed = _shown(data)
+        return
+    if is_first and shape.opens_empty and not said.text:
+        said.token = False
+    _keep(reading, t_ns, said)
+
+
+def _keep(reading: _Reading, t_ns: int, said: Said) -> None:
+    reading.done = reading.done or said.done
+    reading.error = said.error or reading.error
+    if said.prompt_tokens is not None:
+        reading.prompt_tokens = said.prompt_tokens
+    if said.completion_tokens is not None:
+        reading.completion_tokens = said.completion_tokens
+    if said.token or not reading.finish_reason:
+        reading.moments.append((t_ns, said.token, said.completion_tokens))
+    if said.text:
+        reading.first_visible_ns = reading.first_visible_ns or t_ns
+        reading.text_chars += len(said.text)
+    reading.finish_reason = said.finish or reading.finish_reason
+
+
+def _tokens(reading: _Reading, shape: Shape) -> tuple[list[int], list[int], CountedBy]:
+    """Arrival and number of tokens of each token event, and what the number rests on."""
+    content = [(t_ns, count) for t_ns, is_content, count in reading.moments if is_content]
+    if content and all(count is not None for _, count in content):
+        return (*_counted(reading.moments), CountedBy.CUMULATIVE)
+    counted_by = shape.counted_by if reading.completion_tokens is None else CountedBy.USAGE
+    return [t_ns for t_ns, _ in content], [1] * len(content), counted_by
+
+
+def _counted(moments: list[tuple[int, bool, int | None]]) -> tuple[list[int], list[int]]:
+    """Where every event with content tells how many tokens there are by then, a rise of the count is an
+    arrival too: tokens may come whose text is held back."""
+    times, counts, before = [], [], 0
+    for t_ns, is_content, count in moments:
+        by_now = before if count is None else max(before, count)
+        if is_content or by_now > before:
+            times.append(t_ns)
+            counts.append(by_now - before)
+        before = by_now
+    return times, counts
+
+
+def _outcome(reply: Reply, shape: Shape, reading: _Reading) -> tuple[Outcome, str]:
+    """The transport's word first, then the content's: HTTP 200 proves nothing about a stream."""
+    if reply.outcome is not Outcome.OK:
+        return reply.outcome, reply.detail
+    if reply.status != HTTP_OK:
+        return Outcome.HTTP_STATUS, f"HTTP {reply.status}: {_shown(b''.join(reply.pieces))}"
+    return _content_outcome(shape, reading)
+
+
+def _content_outcome(shape: Shape, reading: _Reading) -> tuple[Outcome, str]:
+    ended = bool(reading.finish_reason) or reading.done or not shape.marked
+    faults = (
+        (reading.error != "", Outcome.ENGINE_ERROR, reading.error),
+        # an engine that is stopped may end its streams so, under HTTP 200 (cpu-engine.md, section 5)
+        (reading.finish_reason == "abort", Outcome.ABORTED, "the engine aborted the stream"),
+        (reading.malformed != "", Outcome.MALFORMED, f"not an event of this dialect: {reading.malformed}"),
+        (not ended, Outcome.DISCONNECT, "the stream ended without a finish reason"),
+        (
+            not reading.has_content and reading.finish_reason != "stop",
+            Outcome.EMPTY,
+            "the stream ended well but carried no token",
+        ),
+    )
+    return next(((outcome, detail) for is_so, outcome, detail in faults if is_so), (Outcome.OK, ""))
+
+
+def _shown(data: bytes) -> str:
+    return data[:DETAIL_CHARS].decode(errors="replace")

@@ -1,0 +1,107 @@
+"""An epoll loop and nothing else: what is ready, and what is due, exact to some microseconds.
+
+asyncio cannot hand over the kernel's stamp of a read, and its timers are exact to a millisecond; what
+each costs per event is in docs/decisions/0005-data-plane.md.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from time import perf_counter_ns
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+BATCH = 256
+_TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # TFD_NONBLOCK, TFD_CLOEXEC
+_TFD_ABSTIME = 1
+_CLOCK_MONOTONIC = 1
+_NS = 1_000_000_000
+_NEVER_NS = 2**63 - 1
+
+Call = Callable[[], None]
+
+
+class Loop:
+    """Calls the handler of each descriptor that is ready, and each timer when it is due."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._timerfd = _timerfd_create(_CLOCK_MONOTONIC, _TFD_FLAGS)
+        if self._timerfd < 0:
+            raise OSError(ctypes.get_errno(), "the kernel gave no timer")
+        # edge-triggered, so that its expiry need not be read
+        self._epoll.register(self._timerfd, select.EPOLLIN | select.EPOLLET)
+        self._handlers: dict[int, Call] = {self._timerfd: _nothing}
+        self._timers: list[tuple[int, int, Call]] = []
+        self._turn = count()
+        self._armed_ns = _NEVER_NS
+        self._over = False
+
+    def close(self) -> None:
+        self._epoll.close()
+        os.close(self._timerfd)
+
+    def watch(self, fd: int, mask: int, handler: Call) -> None:
+        self._handlers[fd] = handler
+        self._epoll.register(fd, mask)
+
+    def change(self, fd: int, mask: int, handler: Call) -> None:
+        self._handlers[fd] = handler
+        self._epoll.modify(fd, mask)
+
+    def forget(self, fd: int) -> None:
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def at(self, due_ns: int, call: Call) -> None:
+        """Call once when CLOCK_MONOTONIC has come to `due_ns`."""
+        heappush(self._timers, (due_ns, next(self._turn), call))
+
+    def stop(self) -> None:
+        self._over = True
+
+    def run(self) -> None:
+        """Until stopped, which it may have been already."""
+        poll, handlers = self._epoll.poll, self._handlers
+        while not self._over:
+            self._fire()
+            if self._over:
+                return
+            for fd, _ in poll(-1, BATCH):
+                handler = handlers.get(fd)  # an earlier one of this batch may have closed it
+                if handler is not None:
+                    handler()
+
+    def _fire(self) -> None:
+        """Call what is due and set the kernel's timer to what is next."""
+        timers = self._timers
+        while timers and timers[0][0] <= perf_counter_ns() and not self._over:
+            heappop(timers)[2]()
+        next_ns = timers[0][0] if timers else _NEVER_NS
+        if next_ns != self._armed_ns:
+            self._arm(next_ns)
+
+    def _arm(self, due_ns: int) -> None:
+        self._armed_ns = due_ns
+        value = _Itimerspec(0, 0, *divmod(due_ns, _NS))
+        _timerfd_settime(self._timerfd, _TFD_ABSTIME, ctypes.byref(value), None)
+
+
+class _Itimerspec(ctypes.Structure):
+    """struct itimerspec: interval, then first expiry."""
+
+    _fields_ = tuple((name, ctypes.c_long) for name in ("interval_s", "interval_ns", "value_s", "value_ns"))
+
+
+def _nothing() -> None:
+    """The timer's expiry only ends the wait."""
+
+
+_libc = ctypes.CDLL(None, use_errno=True)  # os.timerfd_create comes with Python 3.13
+_timerfd_create: Callable[..., int] = _libc.timerfd_create
+_timerfd_settime: Callable[..., int] = _libc.timerfd_settime
