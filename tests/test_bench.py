@@ -18,6 +18,7 @@ import pytest
 
 from backends.contract import Accelerator, FailureCause, HostTraits
 from orchestrator import bench, measure, planning, steps
+from orchestrator.artifacts import Artifact
 from orchestrator.catalog import loader
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeKind
@@ -36,6 +37,7 @@ from orchestrator.report.records import State as Stored
 from orchestrator.runtime.checkout import Checkout
 from orchestrator.runtime.interface import Deployment, DeploymentSpec, State
 from orchestrator.store.runs import RunFolder
+from tests import workshop
 from tests.fakes.backend import FakeBackend
 from tests.fakes.client import FakeClient, bad
 from tests.fakes.engine import Exchange, steady
@@ -52,8 +54,8 @@ WHOLE = ["image", "up", "probe", "warm-up", "u1", "u2", "down"]
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache in which tiny's weights are made already."""
     folder = tmp_path_factory.mktemp("cache")
-    steps.weights(loader.model("tiny"), folder, token=None, progress=lambda _: None)
-    return folder
+    workshop.Bench(folder).weights(loader.model("tiny"))
+    return folder / "cache"
 
 
 @dataclass
@@ -111,7 +113,7 @@ class Rig:
 
     def events(self) -> list[str]:
         return [
-            f"{e['event']} {e.get('phase') or e.get('cell') or ''}".strip()
+            f"{e['event']} {e.get('phase') or e.get('cell') or e.get('id') or ''}".strip()
             for e in self.folder.read_journal().entries
         ]
 
@@ -153,6 +155,7 @@ def test_the_journal_tells_it_all(rig: Rig) -> None:
     rig.run()
     phases = ["image", "weights", "up", "ready", "warm-up"]
     before = [f"{edge} {p}" for p in phases for edge in ("phase-began", "phase-ended")]
+    before.insert(3, "step-ended weights")
 
     assert rig.events() == [
         *before,
@@ -226,7 +229,7 @@ def test_image_that_cannot_be_built_fails_the_cells(rig: Rig) -> None:
 def test_weights_that_cannot_be_fetched_fail_the_cells(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """No engine is started for weights that are not there."""
 
-    def fetch(*_: object, **__: object) -> steps.Artifact:
+    def fetch(*_: object, **__: object) -> Artifact:
         raise CellError("gated", hint="set HF_TOKEN", cause=FailureCause.GATED_MODEL)
 
     monkeypatch.setattr(steps, "weights", fetch)
