@@ -3,6 +3,7 @@ wire as its release does (tests/fakes/engines). In a process for the quick suite
 
 from __future__ import annotations
 
+import resource
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -78,13 +79,18 @@ def images() -> Iterator[Callable[[str], Image]]:
     daemon.close()
 
 
-def weights(folder: Path) -> Path:
-    """A folder that looks like a model's, readable for whoever runs the engine."""
-    found = folder / "weights"
-    found.mkdir(mode=0o755)
-    for name in ("config.json", "model.gguf", "mlc-chat-config.json"):
-        (found / name).write_text("{}")
-    return found
+def made_folder(folder: Path) -> Path:
+    """What a model's folder and a step's output look like to a launch, readable for whoever runs it."""
+    folder.mkdir(mode=0o755)
+    for name in ("config.json", "model.gguf", "mlc-chat-config.json", "lib.so", "rank0.engine"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+def granted(ulimits: dict[str, int]) -> dict[str, int]:
+    """Those that this host can give: a daemon that itself lives in a container cannot raise its limits."""
+    most = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1] for name in ulimits}
+    return {n: v for n, v in ulimits.items() if most[n] == resource.RLIM_INFINITY or 0 <= v <= most[n]}
 
 
 def template() -> ChatTemplate:
@@ -125,14 +131,14 @@ class Drive:
         return deployment
 
     def _spec(self) -> DeploymentSpec:
-        """With an empty folder for each step's output that the launch reads."""
+        """With a folder for each step's output that the launch reads."""
         name = f"levelbench-fake-{uuid.uuid4().hex[:8]}"
         given: dict[str, Any] = {
             "name": name,
             "image": self.image,
-            "serve": self.case.serve,
+            "serve": self.case.serve.model_copy(update={"ulimits": granted(self.case.serve.ulimits)}),
             "model_folder": self.case.model.folder,
-            "weights_dir": weights(self.folder),
+            "weights_dir": made_folder(self.folder / "weights"),
             "log_path": self.folder / f"{name}.log",
         }
         if self.case.serve.step_inputs:
@@ -140,10 +146,10 @@ class Drive:
         return DeploymentSpec(**given)
 
     def _output(self, step: str) -> Path:
-        folder = self.folder / step
-        folder.mkdir(mode=0o755)
-        (folder / "made.json").write_text("{}")
-        return folder
+        """Some steps write into a folder of the model's name."""
+        found = made_folder(self.folder / step)
+        made_folder(found / self.case.model.folder)
+        return found
 
     def _climb(self, deployment: Deployment) -> None:
         """Up the real ladder; loading is seen as this engine shows it."""

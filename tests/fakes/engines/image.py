@@ -73,6 +73,9 @@ def build(client: DockerClient, name: str, base: str) -> Image:
         path = program if program.startswith("/") else f"/usr/local/bin/{program}"
         files[f"programs{path}"] = text.encode()
         lines.append(f"COPY programs{path} {path}")
+    for path in PERSONALITIES[name].holds:
+        files[f"held{path}"] = b""
+        lines.append(f"COPY held{path} {path}")
     for file in (FOLDER / "context").iterdir():
         files[f"context/{file.name}"] = file.read_bytes()
     files["Dockerfile"] = "\n".join(lines).encode()

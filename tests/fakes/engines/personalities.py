@@ -35,7 +35,9 @@ class Personality:
     no flag, after `commands`. `loading` is what the health page answers while it loads; None: nothing
     listens yet. `lists` is what /v1/models names: "name", "path" or "" (no such page). `stranger` is the
     status for a model of another name; 0: it does not matter. `figures` are names on its page of figures.
-    `says` are lines of its log, `tells` the readbacks that these and its pages must give."""
+    `needs` are files that must lie in the weights' folder, all placeholders filled in. `holds` are files of its
+    image that a launch may name. `says` are lines of its log, `tells` the readbacks that these and its pages
+    must give."""
 
     programs: tuple[str, ...]
     routes: dict[str, Route]
@@ -55,6 +57,8 @@ class Personality:
     figures_port: tuple[str, int] | None = None
     pages: dict[str, str] = field(default_factory=dict)
     posts: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("config.json",)
+    holds: tuple[str, ...] = ()
     says: tuple[str, ...] = ()
     tells: tuple[str, ...] = ()
 
@@ -93,6 +97,7 @@ _VLLM_NOW = Personality(
     ),
     tells=("kv_tokens", "dtype", "max_sequence_tokens", "prefix_caching", "chunked_prefill"),
 )
+_ALL_MODELS = "/opt/tensorrtllm_backend/all_models/inflight_batcher_llm"
 _TRITON_CONFIG = {
     "name": "tensorrt_llm",
     "max_batch_size": 64,
@@ -126,6 +131,7 @@ _MLC = Personality(
     health="/v1/models",
     lists="path",
     stranger=0,
+    needs=("mlc-chat-config.json",),
     says=(
         (
             'The actual engine mode is "server". So max batch size is 80, max KV cache token capacity is 81920, '
@@ -221,6 +227,11 @@ PERSONALITIES: dict[str, Personality] = {
             'nv_inference_pending_request_count{model="ensemble",version="1"}',
         ),
         figures_port=("--metrics-port", 8002),
+        needs=tuple(
+            f"{model}/config.pbtxt"
+            for model in ("preprocessing", "tensorrt_llm", "postprocessing", "ensemble")
+        ),
+        holds=tuple(f"{_ALL_MODELS}/{model}/1/model.py" for model in ("preprocessing", "postprocessing")),
         pages={"/v2/models/tensorrt_llm/config": json.dumps(_TRITON_CONFIG, separators=(",", ":"))},
         says=("[TensorRT-LLM][INFO] Max tokens in paged KV cache: 20480",),
     ),
@@ -267,6 +278,7 @@ PERSONALITIES: dict[str, Personality] = {
         programs=("python3 llama_cpp_server.py", "/app/llama-server"),
         name=("--alias", "-a"),
         weights="--model",
+        needs=(),
         default_host=LOOPBACK,
         default_port=8080,
         loading=503,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ LOADING_S = 0.4
 PREFILL_S = 0.15
 TOKEN_S = 0.01
 OK = 200
+PLACEHOLDER = re.compile(r"\$\{|\{(model|files|config|bind|port|out|step:[\w-]+)\}")
 
 
 @dataclass
@@ -82,6 +84,19 @@ def told(personality: Personality, argv: list[str]) -> Engine:
         weights=value((personality.weights,), "") if personality.weights else first,
         figures_port=int(value((figures[0],), str(figures[1]))) if figures else None,
     )
+
+
+def wanting(engine: Engine) -> str:
+    """What is not as the engine needs it, in words; empty where all is."""
+    weights = Path(engine.weights)
+    if not engine.weights or not weights.exists():
+        return f"no weights at {engine.weights!r}"
+    for name in engine.personality.needs:
+        if not (weights / name).is_file():
+            return f"{weights / name} is not there"
+        if PLACEHOLDER.search((weights / name).read_text()):
+            return f"{weights / name} has a placeholder that nobody filled in"
+    return ""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -180,8 +195,9 @@ class FiguresHandler(Handler):
 
 
 def serve(engine: Engine) -> None:
-    if not Path(engine.weights).exists():
-        sys.exit(f"error: no weights at {engine.weights!r}")
+    missing = wanting(engine)
+    if missing:
+        sys.exit(f"error: {missing}")
     for line in engine.personality.says:
         print(line, flush=True)  # noqa: T201 - its log
     if engine.personality.loading is None:
