@@ -25,6 +25,7 @@ from backends.contract import (
     PrefixCache,
     PrefixCaching,
     Profile,
+    Quantization,
     Readback,
     ReadySpec,
     Refusal,
@@ -36,6 +37,7 @@ from backends.contract import (
     Source,
     WeightsFormat,
     deviations,
+    loads,
     words,
 )
 
@@ -49,6 +51,9 @@ _CPU = Build(
     packages=(PackageSet(lock="llama-cpp-cpu.txt"),),
     system_packages=("libgomp1",),
     context=("llama_cpp_server.py",),
+    formats=(WeightsFormat.GGUF,),
+    serves=loads(None, Quantization.NONE),
+    seen="process and container",
     python=(3, 10),
     install_bytes=110 * 2**20,
     source=Source(text="https://pypi.org/project/xllamacpp/2026.10.11549/"),

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -13,8 +14,8 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.console import Console as RichConsole
 
-from backends import DEFAULT
-from backends.contract import PrefixCaching, Profile
+from backends import DEFAULT, load_backends
+from backends.contract import PrefixCaching, Profile, Value
 from orchestrator import invocation, planning
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeChoice
@@ -22,6 +23,7 @@ from orchestrator.errors import BenchError, CellError, HostError, RequestError
 from orchestrator.host.findings import Level, lines
 from orchestrator.invocation import Place
 from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.report import backends as comparison
 from orchestrator.report import console as tables
 from orchestrator.report import plans
 from orchestrator.report.records import Stored
@@ -219,6 +221,16 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def backends(*, as_json: AsJson = False) -> None:
+    """Print what there is: engines, releases, builds, and how they compare."""
+    every = load_backends().values()
+    if as_json:
+        _print_json([{"name": b.name, "title": b.title, "releases": _dumped(b.releases)} for b in every])
+    else:
+        typer.echo(comparison.page(every), nl=False)
+
+
+@app.command()
 def clean(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
@@ -304,6 +316,10 @@ def _show(folder: RunFolder, *, as_json: bool) -> None:
     else:
         typer.echo(tables.plain(cells))
     typer.echo(f"report: {folder.path / REPORT}")
+
+
+def _dumped(values: Iterable[Value]) -> list[Any]:
+    return [value.model_dump(mode="json") for value in values]
 
 
 def _print_json(value: Any) -> None:

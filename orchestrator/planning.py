@@ -158,13 +158,7 @@ def _choose(
         return _no_build(backend, release, backends, host)
     refusals = []
     for model in models:
-        setup = Setup(
-            build=build,
-            model=model.traits,
-            profile=request.profile,
-            host=host,
-            prefix_caching=request.prefix_caching,
-        )
+        setup = _setup(request, build, model, host)
         refusal = _refusal(request, backend, setup, workload)
         if refusal is None:
             return Chosen(backend=name, model=model, setup=setup)
@@ -172,8 +166,48 @@ def _choose(
     alternatives = [r.alternative for r in refusals if r.alternative]
     return Refusal(
         reason="; ".join(dict.fromkeys(r.reason for r in refusals)),
-        alternative=alternatives[0] if alternatives else None,
+        alternative=alternatives[0] if alternatives else _instead(request, backend, build, workload, host),
     )
+
+
+def _setup(request: Request, build: Build, model: Model, host: HostTraits) -> Setup:
+    return Setup(
+        build=build,
+        model=model.traits,
+        profile=request.profile,
+        host=host,
+        prefix_caching=request.prefix_caching,
+    )
+
+
+def _instead(
+    request: Request, backend: Backend, build: Build, workload: Workload, host: HostTraits
+) -> str | None:
+    """Other weights of the same model, the name of them all, or another release: what is served of these."""
+
+    def is_served(build: Build | None, model_id: str) -> bool:
+        if build is None:
+            return False
+        setup = _setup(request, build, loader.model(model_id), host)
+        return _refusal(request, backend, setup, workload) is None
+
+    asked = [model.id for model in loader.choices(request.model)]
+    kin = [family for family in loader.families().values() if request.model in family.models]
+    others = [
+        name
+        for family in kin
+        if (served := [m for m in family.models if is_served(build, m)])
+        for name in (*served, family.id)
+    ]
+    releases = [
+        release.id
+        for release in backend.releases
+        if release.id != build.release
+        and request.profile in release.profiles
+        and any(is_served(release.build(host.accelerator), model_id) for model_id in asked)
+    ]
+    found = [*(f"MODEL={name}" for name in others), *(f"RELEASE={name}" for name in releases)]
+    return " or ".join(dict.fromkeys(found)) or None
 
 
 def _no_build(
@@ -200,6 +234,7 @@ def _refusal(request: Request, backend: Backend, setup: Setup, workload: Workloa
         or _too_large(setup)
         or _no_prefix_switch(backend, setup)
         or _no_fixed_lengths(backend, setup, workload)
+        or _no_cut_tail(backend, setup, workload)
     )
 
 
@@ -241,6 +276,14 @@ def _no_fixed_lengths(backend: Backend, setup: Setup, workload: Workload) -> Ref
         return None
     reason = f"{setup.build.version} cannot be told to ignore the end of an answer, as {workload.id} asks"
     return Refusal(reason=reason, alternative="a workload with natural lengths")
+
+
+def _no_cut_tail(backend: Backend, setup: Setup, workload: Workload) -> Refusal | None:
+    """A top_p of 1 cuts nothing: a release that is not told it does the same."""
+    if workload.sampling.top_p == 1 or RequestField.TOP_P not in backend.request(setup).refused:
+        return None
+    reason = f"{setup.build.version} is not told a top_p, and {workload.id} asks for one"
+    return Refusal(reason=reason, alternative="a workload with top_p 1")
 
 
 def _nothing_left(refused: list[Refused]) -> RequestError:

@@ -1,5 +1,5 @@
-"""What every backend's builds and profiles must render to. `python -m tests.goldens` writes the files anew;
-read the diff."""
+"""What every backend's builds, models and profiles must render to. `python -m tests.goldens` writes the files anew;
+read the diff. The generated part of docs/backends.md goes with them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from backends import load_backends
@@ -24,8 +25,10 @@ from backends.contract import (
 )
 from orchestrator.catalog import loader
 from orchestrator.render import render
+from orchestrator.report.backends import END, page
 
 FOLDER = Path(__file__).parent / "golden"
+DOCS = Path(__file__).parent.parent / "docs" / "backends.md"
 HOSTS = {
     Accelerator.CPU: HostTraits(accelerator=Accelerator.CPU, cpus=8, memory_bytes=32 * 2**30),
     Accelerator.CUDA: HostTraits(
@@ -37,20 +40,22 @@ HOSTS = {
         compute_capability=(8, 0),
     ),
 }
-MODELS = {Accelerator.CPU: "small", Accelerator.CUDA: "8b"}
+# The usual one first; a build has the others where it serves them
+MODELS = {Accelerator.CPU: ("small", "tiny-awq"), Accelerator.CUDA: ("8b", "70b-4bit")}
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One build of one release under one profile, on a host and with a model as they are usual for it."""
+    """One build of one release with one model under one profile, on a host as it is usual for it."""
 
     backend: Backend
     release: Release
     build: Build
     profile: Profile
+    model: ModelTraits
 
     def __str__(self) -> str:
-        return f"{self.stem}-{self.profile.value}"
+        return f"{self.stem}-{self.model.id}-{self.profile.value}"
 
     @property
     def stem(self) -> str:
@@ -59,10 +64,6 @@ class Case:
     @property
     def host(self) -> HostTraits:
         return HOSTS[self.build.accelerator]
-
-    @property
-    def model(self) -> ModelTraits:
-        return loader.model(MODELS[self.build.accelerator]).traits
 
     @property
     def setup(self) -> Setup:
@@ -80,7 +81,10 @@ class Case:
         return render(self.backend.image(self.build), base=self.build.base)
 
     def argv(self) -> str:
-        found = {"argv": self.serve.argv, "env": self.serve.env}
+        request, steps = self.backend.request(self.setup), self.backend.steps(self.setup)
+        found: dict[str, object] = {"argv": self.serve.argv, "env": self.serve.env, "fields": request.fields}
+        if steps:
+            found["steps"] = {step.id: step.argv for step in steps}
         return json.dumps(found, indent=2) + "\n"
 
 
@@ -89,7 +93,14 @@ def cases() -> Iterator[Case]:
         for release in backend.releases:
             for build in release.builds:
                 for profile in release.profiles:
-                    yield Case(backend, release, build, profile)
+                    for name in MODELS[build.accelerator]:
+                        yield from _served(backend, release, build, profile, name)
+
+
+def _served(backend: Backend, release: Release, build: Build, profile: Profile, name: str) -> Iterator[Case]:
+    """The first of the models of that name that is served there."""
+    every = (Case(backend, release, build, profile, model.traits) for model in loader.choices(name))
+    yield from islice((case for case in every if backend.supports(case.setup) is None), 1)
 
 
 CASES = tuple(cases())
@@ -101,6 +112,12 @@ def texts() -> dict[str, Callable[[], str]]:
     return found | {f"{case}.argv.json": partial(Case.argv, case) for case in CASES}
 
 
+def documented() -> str:
+    """docs/backends.md with its generated part made anew."""
+    _, end, by_hand = DOCS.read_text("utf-8").partition(END)
+    return f"{page(load_backends().values())}\n{end}{by_hand}"
+
+
 def written() -> set[str]:
     return {p.name for pattern in ("*.Dockerfile", "*.argv.json") for p in FOLDER.glob(pattern)}
 
@@ -110,3 +127,4 @@ if __name__ == "__main__":
         (FOLDER / stale).unlink()
     for name, text in texts().items():
         (FOLDER / name).write_text(text(), "utf-8")
+    DOCS.write_text(documented(), "utf-8")

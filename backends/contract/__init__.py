@@ -4,13 +4,16 @@ An adapter is stateless and pure: equal input gives equal output, with no clock,
 environment. It never sees a host path, a container id or a user count.
 """
 
+from backends.contract.article import EMPTY_SYSTEM_BLOCK, SERVING_LAYER
 from backends.contract.backend import (
+    UNMET,
     Backend,
     Deviation,
     Refusal,
     Setting,
     Setup,
     deviations,
+    fields,
     variables,
     words,
 )
@@ -39,6 +42,7 @@ from backends.contract.release import (
     PackageSet,
     Release,
     SiteFile,
+    loads,
 )
 from backends.contract.request import (
     Dialect,
@@ -46,6 +50,7 @@ from backends.contract.request import (
     RequestSpec,
     Template,
 )
+from backends.contract.serving import matched, prefix_switch, unserved
 from backends.contract.values import (
     MATCHED,
     Accelerator,
@@ -62,7 +67,10 @@ from backends.contract.values import (
 
 __all__ = [
     "COMMON_FAILURES",
+    "EMPTY_SYSTEM_BLOCK",
     "MATCHED",
+    "SERVING_LAYER",
+    "UNMET",
     "Accelerator",
     "Backend",
     "Build",
@@ -102,6 +110,11 @@ __all__ = [
     "Value",
     "WeightsFormat",
     "deviations",
+    "fields",
+    "loads",
+    "matched",
+    "prefix_switch",
+    "unserved",
     "variables",
     "words",
 ]

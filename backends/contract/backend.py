@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+
+from pydantic import JsonValue
 
 from backends.contract.failures import FailureSignature
 from backends.contract.launch import MetricsMap, PrefixCache, Readback, ReadySpec, ServeSpec, StepSpec
@@ -29,8 +32,12 @@ class Refusal(Value):
     alternative: str | None = None
 
 
+UNMET = "not reproduced"
+
+
 class Deviation(Value):
-    """A setting that is not the engine's default: what, why, and where that is known from."""
+    """A setting that is not the engine's default: what, why, and where that is known from. Its value is UNMET
+    for what could not be set."""
 
     setting: str
     value: str
@@ -39,18 +46,30 @@ class Deviation(Value):
 
 
 class Setting(Value):
-    """Words of argv that are not the engine's default, or an environment variable, with the reason: so that
-    what is run and what is disclosed are one list. `env` holds a name and a value."""
+    """What is not the engine's default, with the reason: so that what is run and what is disclosed are one
+    list. Words of argv, an environment variable, a field of every request, a step by its id, or, as `unmet`,
+    in words, what a profile asks for and this release cannot be told. `env` and `field` hold name and value."""
 
     words: tuple[str, ...] = ()
     env: tuple[str, str] | None = None
+    field: tuple[str, JsonValue] | None = None
+    step: str | None = None
+    unmet: str | None = None
     reason: str
     source: Source | None = None
 
     @property
     def deviations(self) -> tuple[Deviation, ...]:
-        """One for each flag: `--flag value` pairs, `--flag=value` and lone switches; one for a variable."""
-        pairs = [*_flags(self.words), *([self.env] if self.env else [])]
+        """One for each flag: `--flag value` pairs, `--flag=value` and lone switches; one for all else."""
+        pairs = _flags(self.words)
+        if self.env:
+            pairs.append(self.env)
+        if self.field:
+            pairs.append((self.field[0], json.dumps(self.field[1])))
+        if self.step:
+            pairs.append((self.step, "made by a step"))
+        if self.unmet:
+            pairs.append((self.unmet, UNMET))
         return tuple(Deviation(setting=n, value=v, reason=self.reason, source=self.source) for n, v in pairs)
 
 
@@ -62,6 +81,11 @@ def words(settings: Iterable[Setting]) -> tuple[str, ...]:
 def variables(settings: Iterable[Setting]) -> dict[str, str]:
     """Their environment."""
     return dict(setting.env for setting in settings if setting.env)
+
+
+def fields(settings: Iterable[Setting]) -> dict[str, JsonValue]:
+    """What they add to every request."""
+    return dict(setting.field for setting in settings if setting.field)
 
 
 def deviations(settings: Iterable[Setting]) -> tuple[Deviation, ...]:

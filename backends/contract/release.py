@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from backends.contract.values import Accelerator, Profile, Source, Value
+from backends.contract.values import Accelerator, Profile, Quantization, Source, Value, WeightsFormat
 
 
 class PackageSet(Value):
@@ -25,6 +25,13 @@ class SiteFile(Value):
     reason: str
 
 
+def loads(
+    capability: tuple[int, int] | None, *quantizations: Quantization
+) -> tuple[tuple[Quantization, tuple[int, int] | None], ...]:
+    """Compressions that a build loads, all on GPUs of this compute capability or newer; None for any host."""
+    return tuple((quantization, capability) for quantization in quantizations)
+
+
 class Build(Value):
     """How one release is delivered for one accelerator.
 
@@ -32,7 +39,8 @@ class Build(Value):
     first pull and held to from then on. A build with `packages` also has a process form: the same packages
     in a virtual environment. `context` are files under dockerfiles/context/ which the image or the process
     gets beside the engine. `python` and `max_python` bound the interpreters which the packages are locked
-    for. `release` is the release's id.
+    for. `release` is the release's id. `serves` are the compressions that it loads, each with the compute
+    capability that it takes on CUDA. `seen` says where the build was seen to work; None: not on its hardware.
     """
 
     release: str
@@ -43,6 +51,9 @@ class Build(Value):
     system_packages: tuple[str, ...] = ()
     site_files: tuple[SiteFile, ...] = ()
     context: tuple[str, ...] = ()
+    formats: tuple[WeightsFormat, ...] = ()
+    serves: tuple[tuple[Quantization, tuple[int, int] | None], ...] = ()
+    seen: str | None = None
     python: tuple[int, int] | None = None
     max_python: tuple[int, int] | None = None
     install_bytes: int = Field(description="disk that the installed form takes, for preflight")

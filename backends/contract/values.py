@@ -81,7 +81,8 @@ class HostTraits(Value):
 class ModelTraits(Value):
     """What an adapter may know of a model. `served_name` is the name that requests carry, `folder` the last
     part of the path under which the weights are mounted. `served_bytes` is what the engine holds in memory:
-    less than `weights_bytes` where the engine's own tool compresses first."""
+    less than `weights_bytes` where the engine's own tool compresses first. `dtype` is what the checkpoint's
+    config says; `kv_token_bytes` what one token's keys and values take in 16 bits, None where not known."""
 
     id: str
     served_name: str
@@ -93,6 +94,7 @@ class ModelTraits(Value):
     weights_bytes: int
     served_bytes: int
     context_tokens: int
+    kv_token_bytes: int | None = None
     architecture: str = "LlamaForCausalLM"
 
 

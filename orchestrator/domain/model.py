@@ -37,6 +37,7 @@ class Model(Value):
         default=None, description="in the engine's memory, where its own tool compresses the weights first"
     )
     context_tokens: int
+    kv_token_bytes: int | None = None
     architecture: str = "LlamaForCausalLM"
 
     @property
@@ -62,6 +63,7 @@ class Model(Value):
             weights_bytes=self.weights_bytes,
             served_bytes=self.served_bytes or self.weights_bytes,
             context_tokens=self.context_tokens,
+            kv_token_bytes=self.kv_token_bytes,
             architecture=self.architecture,
         )
 

@@ -5,34 +5,41 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from backends import DEFAULT, load_backends
 from backends.contract import (
+    SERVING_LAYER,
+    UNMET,
     Backend,
     Build,
     FailureCause,
     Gauge,
+    Launch,
+    ModelTraits,
     PrefixCaching,
     Profile,
     Value,
     WeightsFormat,
+    deviations,
 )
 from orchestrator.catalog import loader
 from orchestrator.domain.workload import Sampling
+from orchestrator.errors import RequestError
 from orchestrator.load import dialects
+from orchestrator.planning import Request, choose_builds
 from orchestrator.render import FOLDER, render
 from orchestrator.runtime.placement import Placement
 from orchestrator.runtime.venvs import lock_path
-from tests.goldens import CASES, Case
+from tests.goldens import CASES, MODELS, Case
 
 BACKENDS = load_backends()
-BUILDS = {case.stem: case for case in CASES}
+BUILDS = {case.stem: case for case in reversed(CASES)}
 PLACE = Placement(model="/m", files="/f", bind="127.0.0.1", port=1)
-# What an engine is told in any case: where, what, and under which name; no setting of its speed
-IDENTITY = {"--model", "--model-name", "--alias", "--served-model-name", "--model-format"}
-ADDRESS = {"--host", "--port", "--server-name", "--server-port"}
+# What the weights are, which is no setting of an engine's speed
+WEIGHTS = {"--model-format"}
 
 # What an adapter is asked for one case; each is asked twice and sent through JSON
 ASKED: dict[str, Callable[[Case], object]] = {
@@ -43,6 +50,9 @@ ASKED: dict[str, Callable[[Case], object]] = {
     "readbacks": lambda c: c.backend.readbacks(c.build),
     "failures": lambda c: c.backend.failures(c.build),
     "deviations": lambda c: c.backend.deviations(c.setup),
+    "steps": lambda c: c.backend.steps(c.setup),
+    "request": lambda c: c.backend.request(c.setup),
+    "prefix_cache": lambda c: c.backend.prefix_cache(c.build),
     "supports": lambda c: c.backend.supports(c.setup),
     "release": lambda c: c.release,
 }
@@ -59,7 +69,7 @@ def values(answer: object) -> list[Value]:
 @each_case
 def test_the_same_question_has_the_same_answer(case: Case, verb: str) -> None:
     """Purity, as far as it can be seen: another instance says the same, too."""
-    fresh = Case(type(case.backend)(), case.release, case.build, case.profile)
+    fresh = replace(case, backend=type(case.backend)())
 
     assert ASKED[verb](case) == ASKED[verb](case) == ASKED[verb](fresh)
 
@@ -72,10 +82,10 @@ def test_every_value_survives_json(case: Case, verb: str) -> None:
         assert value == type(value).model_validate_json(value.model_dump_json())
 
 
-@each_case
+@each_build
 def test_the_usual_model_is_served(case: Case) -> None:
     """Each build can serve the model that its accelerator's default run takes."""
-    assert case.backend.supports(case.setup) is None
+    assert MODELS[case.build.accelerator][0] == case.model.id
 
 
 @each_build
@@ -89,6 +99,32 @@ def test_every_model_is_served_or_refused_with_a_reason(case: Case) -> None:
             assert serve.weights in model.formats
         else:
             assert len(refusal.reason) > 10
+
+
+@pytest.mark.parametrize("model", [*loader.models(), *loader.families()])
+@each_build
+def test_an_alternative_works(case: Case, model: str) -> None:
+    """What is named instead of a refused model is planned itself, with all else as it was asked for."""
+    for profile in case.release.profiles:
+        request = Request(
+            backends=(case.backend.name,), model=model, release=case.release.id, profile=profile
+        )
+        for changed in alternatives(refused(request, case)):
+            assert refused(request.model_copy(update=changed), case) is None
+
+
+def refused(request: Request, case: Case) -> RequestError | None:
+    try:
+        choose_builds(request, BACKENDS, case.host)
+    except RequestError as error:
+        return error
+    return None
+
+
+def alternatives(error: RequestError | None) -> list[dict[str, object]]:
+    """Each `NAME=value` of an error's hint, as a change of the request."""
+    found = re.findall(r"\b(MODEL|RELEASE|BACKEND)=([\w.-]+)", error.hint if error else "")
+    return [{"backends": (value,)} if name == "BACKEND" else {name.lower(): value} for name, value in found]
 
 
 @each_build
@@ -146,7 +182,10 @@ def test_the_argv_is_whole_words(case: Case) -> None:
     assert all(serve.argv)
     assert [] == [word for word in PLACE.argv(serve) if re.search(r"\{\w+\}", word)]
     assert [] == [word for word in PLACE.env(serve).values() if re.search(r"\{\w+\}", word)]
-    assert {"{model}", "{bind}", "{port}"} <= set(re.findall(r"\{\w+\}", " ".join(serve.argv)))
+    assert {"{bind}", "{port}"} <= set(re.findall(r"\{\w+\}", " ".join(serve.argv)))
+    steps = case.backend.steps(case.setup)
+    assert any("{model}" in word for launch in (serve, *steps) for word in launch.argv)
+    assert set(serve.step_inputs) <= {step.id for step in steps}
 
 
 @each_case
@@ -159,23 +198,50 @@ def test_no_flag_is_given_twice(case: Case) -> None:
 
 @each_case
 def test_every_setting_is_disclosed(case: Case) -> None:
-    """Each flag besides address and identity is a stated deviation with a reason, and nothing else is stated."""
-    deviations = case.backend.deviations(case.setup)
-    flags = {word for word in case.serve.argv if word.startswith("--")} - IDENTITY - ADDRESS
-    stated = {d.setting for d in deviations}
+    """Each flag that sets something and each field of a request is a stated deviation with a reason,
+    and nothing else is stated but variables, steps and what could not be set."""
+    told = case.backend.deviations(case.setup)
+    steps = case.backend.steps(case.setup)
+    flags = {flag for launch in (case.serve, *steps) for flag in settings(launch, case.model)} - WEIGHTS
+    request_fields = set(case.backend.request(case.setup).fields)
+    stated = {d.setting for d in told if d.value != UNMET}
 
     assert flags == {setting for setting in stated if setting.startswith("--")}
-    assert stated - flags <= set(case.serve.env)
-    assert all(len(d.reason) > 10 and d.value for d in deviations)
+    assert request_fields <= stated
+    assert stated - flags - request_fields <= {*case.serve.env, *(step.id for step in steps)}
+    assert all(len(d.reason) > 10 and d.value for d in told)
+
+
+def settings(launch: Launch, model: ModelTraits) -> set[str]:
+    """Flags, but for those that say only where, what, and under which name."""
+    told = re.compile(rf"\{{.+\}}.*|{re.escape(model.served_name)}")
+    pairs = zip(launch.argv, (*launch.argv[1:], ""), strict=True)
+    return {word for word, value in pairs if word.startswith("--") and not told.fullmatch(value)}
 
 
 @each_case
 def test_what_is_disclosed_is_what_is_run(case: Case) -> None:
     """Value for value."""
-    argv = case.serve.argv
+    argv, env = case.serve.argv, case.serve.env
+    request_fields = case.backend.request(case.setup).fields
     for deviation in case.backend.deviations(case.setup):
-        if deviation.setting in argv and deviation.value != "on":
-            assert deviation.value == argv[argv.index(deviation.setting) + 1]
+        name, value = deviation.setting, deviation.value
+        if name in argv and value != "on":
+            assert value == argv[argv.index(name) + 1]
+        assert value == env.get(name, value)
+        assert value == (json.dumps(request_fields[name]) if name in request_fields else value)
+
+
+@each_case
+def test_what_the_article_ran_is_told_whole(case: Case) -> None:
+    """Settings of the published services name their source, and their serving layer is not passed over."""
+    if case.profile is not Profile.PUBLISHED:
+        return
+    others = case.backend.deviations(case.setup.model_copy(update={"profile": Profile.DEFAULTS}))
+    own = [d for d in case.backend.deviations(case.setup) if d not in others]
+
+    assert all(d.source is not None for d in own)
+    assert deviations([SERVING_LAYER])[0] in own
 
 
 @each_build
@@ -268,6 +334,7 @@ def test_prefix_caching_can_be_switched_as_stated(case: Case) -> None:
     )
 
     assert differs is (cache.default_on is not None and cache.can_switch)
+    assert (cache.reset_path or "/").startswith("/")
 
 
 def test_the_default_backend_is_there_and_reads_what_is_made_here() -> None:
