@@ -31,7 +31,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-WANTED = ("*.safetensors", "*.json", "tokenizer*", "*.model")
+# params_shard: weights in MLC's format; any other *.bin holds once more what safetensors hold
+WANTED = ("*.safetensors", "params_shard_*.bin", "*.json", "tokenizer*", "*.model")
 LISTING = "listing.json"
 FAILED, GATED, NOT_FOUND, FULL = 1, 3, 4, 5
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
