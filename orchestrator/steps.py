@@ -125,13 +125,14 @@ def step_key(step: StepSpec, inputs: Inputs) -> str:
     """12 characters that change with anything that could change what the step makes."""
     spec = inputs.image_of(step)
     programs = {name: (FOLDER / "context" / name).read_text("utf-8") for name in spec.build.context}
+    bound_to = () if step.portable else inputs.gpus_of(step)
     parts = {
         "step": step.model_dump(mode="json", exclude=WITHOUT_EFFECT),
         "programs": programs,
         "image": inputs.images[spec].digest,
         "model": [inputs.model_folder, inputs.weights.digest],
         "steps": {name: inputs.earlier[name].key for name in step.step_inputs},
-        "gpus": [[gpu.name, gpu.compute_capability, gpu.memory_bytes] for gpu in inputs.gpus_of(step)],
+        "gpus": [[gpu.name, gpu.compute_capability, gpu.memory_bytes] for gpu in bound_to],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 

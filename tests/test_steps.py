@@ -124,13 +124,16 @@ def test_the_address_changes_with_all_that_could_change_the_output(bench: Bench)
 
 
 def test_the_address_does_not_change_with_what_cannot(bench: Bench) -> None:
-    """Titles, estimates, deadlines; which of two equal GPUs; a GPU that the step does not use."""
+    """Titles, estimates, deadlines; which of two equal GPUs; a GPU that the step does not use, or that what it
+    makes is not bound to."""
     step = made.step(title="other", deadline_s=1.0, output_bytes=9, memory_bytes=9)
-    gpu = made.step(gpu=True)
+    gpu, portable = made.step(gpu=True), made.step(gpu=True, portable=True)
+    other = GPU.model_copy(update={"name": "A100", "compute_capability": (8, 0), "memory_bytes": 1})
     twin = GPU.model_copy(update={"uuid": "GPU-2", "driver": "2"})
 
     assert key(bench) == key(bench, step) == key(bench, gpus=(GPU,))
     assert key(bench, gpu, gpus=(GPU,)) == key(bench, gpu, gpus=(twin,))
+    assert key(bench, portable, gpus=(GPU,)) == key(bench, portable, gpus=(other,)) == key(bench, portable)
 
 
 def test_a_step_that_reads_what_nobody_makes_is_a_fault_of_the_adapter(bench: Bench) -> None:
