@@ -82,7 +82,9 @@ def _facts(step: StepSpec) -> Iterator[str]:
         yield f"in {step.image.template} from {step.image.build.base}"
     if step.gpu:
         yield "on the GPU, of use on any" if step.portable else "on the GPU, of use on its kind only"
-    yield f"about {_size(step.output_bytes)}"
+    if step.memory_bytes:
+        yield f"{_size(step.memory_bytes)} of memory"
+    yield f"makes {_size(step.output_bytes)}"
 
 
 def _size(size_bytes: int) -> str:
