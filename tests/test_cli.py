@@ -135,9 +135,9 @@ def levelbench(*words: str, cwd: Path, **environment: str) -> subprocess.Complet
         ("--workload article --duration 20", "workload 'article' ramps for 20 s", "DURATION must be longer"),
         ("--model tiny-awq", "llama-cpp: llama.cpp reads GGUF only", "try MODEL=small"),
         (
-            "--accelerator cuda",
-            "llama-cpp: llama.cpp current runs on cpu only, not on cuda",
-            "try ACCELERATOR=cpu",
+            "--backend lmdeploy --accelerator cpu",
+            "lmdeploy: LMDeploy current runs on cuda only, not on cpu",
+            "try BACKEND=llama-cpp",
         ),
     ],
 )
