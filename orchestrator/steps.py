@@ -13,10 +13,10 @@ from pathlib import Path
 
 from backends.contract import FailureSignature, ImageSpec, StepSpec
 from orchestrator import fetch
-from orchestrator.artifacts import ARTIFACTS, MODELS, Artifact, Making, Order, Progress, Store
+from orchestrator.artifacts import ARTIFACTS, MODELS, Artifact, Making, Order, Progress, Store, find
 from orchestrator.domain.failure import classify
 from orchestrator.domain.model import Model
-from orchestrator.domain.plan import GroupPlan
+from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.domain.provenance import Gpu, Image
 from orchestrator.errors import CellError, HostError, RequestError
 from orchestrator.interrupts import Interrupts
@@ -77,7 +77,7 @@ def weights(model: Model, shop: Workshop) -> Artifact:
     """The model's weights, from the cache where they are whole, else made or fetched."""
     address = weights_key(model)
     order = Order(
-        home=shop.store.cache_dir / MODELS / f"{model.id}-{address}",
+        home=_weights_home(model, shop.store.cache_dir),
         key=address,
         title=model.origin,
         estimate_bytes=model.weights_bytes,
@@ -115,6 +115,11 @@ def label(plan: GroupPlan) -> str:
     return f"{plan.group.backend}-{plan.model.id}"
 
 
+def held_bytes(plan: Plan, cache_dir: Path) -> int:
+    """Of the disk that the plan counts, what its models have taken already."""
+    return sum(m.weights_bytes for m in plan.models if find(_weights_home(m, cache_dir)) is not None)
+
+
 def weights_key(model: Model) -> str:
     """12 characters that change with anything that could change the weights."""
     origin = model.origin if model.made is None else synthetic.fingerprint(model.made.recipe)
@@ -134,6 +139,10 @@ def step_key(step: StepSpec, inputs: Inputs) -> str:
         "gpus": [[gpu.name, gpu.compute_capability, gpu.memory_bytes] for gpu in inputs.gpus_of(step)],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _weights_home(model: Model, cache_dir: Path) -> Path:
+    return cache_dir / MODELS / f"{model.id}-{weights_key(model)}"
 
 
 def _fill(model: Model, folder: Path, shop: Workshop) -> Making:

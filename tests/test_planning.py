@@ -285,13 +285,13 @@ def test_a_plan_survives_json() -> None:
 
 
 def test_estimates_add_up() -> None:
-    """Two cells of 12 s with 3 s around each; install, weights and start before them; disk for both."""
+    """Two cells of 12 s with 3 s around each; install, weights and start before them; the one model counts once."""
     made = plan("first", "second", users=(1, 2))
     group = made.groups[0]
 
     assert 30.0 == group.measure_s
     assert 40e6 / 40e6 + 14e6 / 100e6 + 20 == group.prepare_s
-    assert 2 * 54_000_000 == made.disk_bytes
+    assert 2 * 40_000_000 + 14_000_000 == made.disk_bytes
     assert pytest.approx(2 * (30.0 + 21.14) / 60) == made.minutes
 
 

@@ -24,6 +24,7 @@ from backends.contract import (
     ServeSpec,
     Setup,
     Source,
+    StepSpec,
     WeightsFormat,
 )
 
@@ -62,6 +63,7 @@ class FakeBackend(Backend):
     reads_awq = False
     refused: tuple[RequestField, ...] = ()
     cache = PrefixCache(default_on=True)
+    makes: tuple[StepSpec, ...] = ()
 
     def __init__(
         self, name: str = "fake", *, accelerators: tuple[Accelerator, ...] = (Accelerator.CPU,)
@@ -81,6 +83,9 @@ class FakeBackend(Backend):
         if setup.model.quantization is Quantization.AWQ and not self.reads_awq:
             return Refusal(reason="4-bit weights are not read", alternative="MODEL=tiny")
         return None
+
+    def steps(self, setup: Setup) -> tuple[StepSpec, ...]:
+        return self.makes
 
     def serve(self, setup: Setup) -> ServeSpec:
         argv = (self.name, "{model}", "--port", "{port}")
