@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN_BYTES = 200 * 2**20
 DOLLY = "databricks-dolly-15k.jsonl"
 # What we put into the cache folder
-CACHED = ("models", "artifacts", "venvs", "wheels", "prompts", "bases.json", "*.lock", "levelbench-build-*")
+CACHED = ("models", "artifacts", "venvs", "wheels", "prompts", "bases.*", "images.lock", "levelbench-build-*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,9 @@ from backends.contract import (
     Refusal,
     Release,
     RequestField,
+    ServeSpec,
     Setup,
+    StepSpec,
     Value,
 )
 from orchestrator.catalog import loader
@@ -251,6 +253,8 @@ def _group(
 ) -> GroupPlan:
     setup, build = chosen.setup, chosen.build
     image, asked = backend.image(build), backend.request(setup)
+    steps, serve = backend.steps(setup), backend.serve(setup)
+    _require_inputs(steps, serve)
     base = build.based_on(request.base)
     group = CellGroup(
         backend=chosen.backend,
@@ -272,12 +276,27 @@ def _group(
         image=image,
         base=base,
         dockerfile=render(image, base=base) if runtime is RuntimeKind.DOCKER else None,
-        steps=backend.steps(setup),
-        serve=backend.serve(setup),
+        steps=steps,
+        serve=serve,
         request=asked,
         deviations=(*_runtime_deviation(runtime), *backend.deviations(setup)),
         port=request.port,
     )
+
+
+def _require_inputs(steps: tuple[StepSpec, ...], serve: ServeSpec) -> None:
+    """RequestError where a command reads what no step before it makes: an adapter's fault, told before
+    anything is fetched for it."""
+    made: set[str] = set()
+    for launch in (*steps, serve):
+        missing = [name for name in launch.step_inputs if name not in made]
+        if missing:
+            reader = f"step {launch.id}" if isinstance(launch, StepSpec) else "the engine"
+            raise RequestError(
+                f"{reader} reads {{step:{missing[0]}}}, which no step before it makes",
+                hint="a fault of the adapter: see its `steps`",
+            )
+        made |= {launch.id} if isinstance(launch, StepSpec) else set()
 
 
 def _runtime_deviation(runtime: RuntimeKind) -> tuple[Deviation, ...]:
