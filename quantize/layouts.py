@@ -30,7 +30,7 @@ class Layout:
     """`parts` gives suffix -> (dtypes, shape) of a linear layer; `config` what config.json must say of it.
 
     `error` bounds the relative error (Frobenius norm) of each dequantised matrix. It was set above what the
-    tools reach on normally distributed weights, and far below the 1.4 of weights that are read wrongly.
+    tools reach on normally distributed weights, and far below that of weights that are read wrongly, which is 1 and more.
     """
 
     name: str
