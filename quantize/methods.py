@@ -35,6 +35,7 @@ class Tool(Value):
     id: str
     title: str
     version: str
+    system_packages: tuple[str, ...] = ()
     source: Source
 
     @property
@@ -47,7 +48,7 @@ class Tool(Value):
             version=f"{self.title} {self.version}",
             base="debian:bookworm-slim",
             packages=(_TORCH[accelerator], PackageSet(lock=f"quantize-{self.id}.txt")),
-            system_packages=_SYSTEM[accelerator],
+            system_packages=(*_SYSTEM[accelerator], *self.system_packages),
             context=(self.program, SHARED_PROGRAM),
             python=(3, 11),
             max_python=(3, 11),
@@ -126,6 +127,7 @@ GPTQMODEL = Tool(
     id="gptqmodel",
     title="GPTQModel",
     version="7.7.0",
+    system_packages=("libpcre2-8-0",),  # pypcre, which is built from source, is linked with it
     source=Source(text="https://pypi.org/project/GPTQModel/7.7.0/"),
 )
 LLM_COMPRESSOR = Tool(
