@@ -14,7 +14,7 @@ from time import perf_counter
 from tokenizers import Tokenizer
 
 from backends.contract import Accelerator, Backend, ImageSpec, Template
-from orchestrator import dolly, measure, steps
+from orchestrator import dolly, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import chat_template, prompts
 from orchestrator.catalog.chat_template import ChatTemplate
@@ -82,6 +82,7 @@ def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> boo
         with group.phase(Phase.WEIGHTS):
             weights = group.weights()
             draw = group.draw(weights.folder)
+        weights = group.quantized(images, weights)
         outputs = group.outputs(images, weights)
         with group.deployed(image, weights, outputs) as deployment, LoadClient() as client:
             target = group.target(deployment, client, draw)
@@ -146,7 +147,17 @@ class Group:
 
     def weights(self) -> Artifact:
         """The model's weights, and what they cost noted."""
-        return self._made("weights", steps.weights(self._plan.model, self._shop))
+        return self._made("weights", steps.weights(self._plan.model.source, self._shop))
+
+    def quantized(self, images: Mapping[ImageSpec, Image], weights: Artifact) -> Artifact:
+        """What the engine gets: the weights as they are, or what a method makes of them."""
+        step, origin = self._plan.quantize, self._plan.model.quantized
+        if step is None or origin is None:
+            return weights
+        gpus, dolly_path = self._gpus() if step.gpu else (), self._kit.dolly_path
+        with self.phase(Phase.STEPS, step.id):
+            made = quantizing.checkpoint(origin, step, weights, images, gpus, dolly_path, self._shop)
+            return self._made(step.id, made)
 
     def outputs(self, images: Mapping[ImageSpec, Image], weights: Artifact) -> dict[str, Artifact]:
         """What each step makes, in order, by its id."""

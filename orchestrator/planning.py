@@ -32,6 +32,7 @@ from orchestrator.errors import RequestError, unknown
 from orchestrator.launching import amend, check, words_for
 from orchestrator.load.dialects import carries
 from orchestrator.render import render
+from quantize import methods
 
 DEFAULT_MODEL = "small"
 
@@ -325,12 +326,21 @@ def _group(
         image=image,
         base=base,
         dockerfile=render(image, base=base) if runtime is RuntimeKind.DOCKER else None,
+        quantize=quantize(chosen.model, build.accelerator),
         steps=steps,
         serve=launch.serve,
         request=asked,
         deviations=(*_runtime_deviation(runtime), *launch.deviations),
         port=request.port,
     )
+
+
+def quantize(model: Model, accelerator: Accelerator) -> StepSpec | None:
+    """The step that makes the model's weights of another's; None for weights that are used as they are."""
+    origin = model.quantized
+    if origin is None:
+        return None
+    return methods.step(methods.METHODS[origin.method], origin.base.traits, accelerator)
 
 
 def _require_inputs(steps: tuple[StepSpec, ...], serve: ServeSpec) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,8 +86,10 @@ def weights(model: Model, shop: Workshop) -> Artifact:
     return shop.store.provide(order, lambda folder: _fill(model, folder, shop), shop.progress)
 
 
-def output(step: StepSpec, inputs: Inputs, shop: Workshop) -> Artifact:
-    """What the step makes, from the cache where it is whole, else made now."""
+def output(
+    step: StepSpec, inputs: Inputs, shop: Workshop, *, verify: Callable[[Path], None] = lambda _: None
+) -> Artifact:
+    """What the step makes, from the cache where it is whole, else made now and let pass by `verify`."""
     address = step_key(step, inputs)
     order = Order(
         home=shop.store.cache_dir / ARTIFACTS / f"{inputs.label}-{step.id}-{address}",
@@ -95,13 +97,20 @@ def output(step: StepSpec, inputs: Inputs, shop: Workshop) -> Artifact:
         title=step.title,
         estimate_bytes=step.output_bytes,
     )
-    return shop.store.provide(order, lambda folder: _run(step, inputs, folder, shop), shop.progress)
+
+    def make(folder: Path) -> Making:
+        making = _run(step, inputs, folder, shop)
+        verify(folder)
+        return making
+
+    return shop.store.provide(order, make, shop.progress)
 
 
 def names(plan: GroupPlan) -> tuple[str, ...]:
     """How the names of all that a group needs begin: known before its images are there."""
-    own = f"{plan.model.id}-{weights_key(plan.model)}"
-    return (own, *(f"{label(plan)}-{step.id}-" for step in plan.steps))
+    source = plan.model.source
+    own = (f"{source.id}-{weights_key(source)}", *((f"{plan.model.id}-",) if plan.quantize else ()))
+    return (*own, *(f"{label(plan)}-{step.id}-" for step in plan.steps))
 
 
 def label(plan: GroupPlan) -> str:

@@ -43,6 +43,7 @@ LAYERS = (
         "orchestrator.console",
         "orchestrator.launching",
         "orchestrator.planning",
+        "orchestrator.quantizing",
     ),
     ("orchestrator.measure", "orchestrator.bench", "orchestrator.selftest"),
     ("orchestrator.invocation",),

@@ -39,7 +39,7 @@ def _group(plan: GroupPlan) -> Iterator[str]:
     else:
         yield f"  image     {plan.image.template} from {plan.base}"
     yield f"  weights   {plan.model.origin}"
-    for step in plan.steps:
+    for step in plan.all_steps:
         where = "" if step.image is None else f", in {step.image.template} from {step.image.build.base}"
         what = f"{'on the GPU, ' if step.gpu else ''}about {step.output_bytes / 1e9:.1f} GB"
         yield f"  step      {step.id}: {step.title}{where}; {what}, at most {step.deadline_s / 60:.0f} min"
