@@ -26,8 +26,11 @@ from orchestrator.report import console as tables
 from orchestrator.report import plans
 from orchestrator.report.records import Stored
 from orchestrator.runtime.daemon import Daemon
+from orchestrator.selftest.run import FULL, QUICK, keep, measure
+from orchestrator.selftest.show import summary
 from orchestrator.store.runs import LATEST, REPORT, RunFolder
 
+WIDE = 200  # columns of a table that goes to a file
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 app = typer.Typer(
@@ -193,6 +196,35 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
         typer.echo("\n".join(lines(found)))
     if any(f.level is Level.FAIL for f in found):
         raise typer.Exit(HostError.exit_code)
+
+
+@app.command()
+def selftest(
+    context: typer.Context,
+    full: Annotated[
+        bool, typer.Option("--full", help="Seven loads of a minute each, up to 2000 users.")
+    ] = False,
+    save: Annotated[bool, typer.Option("--save", help="Keep it for the provenance of later runs.")] = False,
+    peers: Annotated[
+        str, typer.Option("--peers", help="Other clients to compare with: aiperf or aiperf=/path/to/aiperf.")
+    ] = "",
+    shards: Annotated[int, typer.Option("--shards", min=1, help="Processes of the load client.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the load client itself: its error, its ceiling and its CPU against a reference server."""
+    place: Place = context.obj
+    others = _names(peers) if peers else ()
+    stages = FULL if full else QUICK
+    typer.echo(f"about {sum(s.seconds for s in stages):.0f} s; keep this host quiet", err=True)
+    found = measure(stages, others, shards=shards, environment=place.environment)
+    if save:
+        typer.echo(f"kept in {keep(place.cache_dir, found)}", err=True)
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+        return
+    console = RichConsole(width=None if sys.stdout.isatty() else WIDE)
+    for part in summary(found):
+        console.print(part)
 
 
 @app.command()

@@ -161,6 +161,12 @@ class Reader:
         return self._block()
 
 
+def stamp_ns(timespec: bytes) -> int:
+    """The kernel's struct timespec as nanoseconds."""
+    seconds, rest_ns = _TIMESPEC.unpack(timespec)
+    return int(seconds * _NS + rest_ns)
+
+
 def _segment(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.spool"
 
@@ -181,8 +187,7 @@ def _parse(block: bytes, at: int) -> tuple[Entry, int] | None:
     if kind == _AN_END:
         return End(exchange, _reply(fields, block[begin:end])), end
     at_ns, stamp = fields
-    seconds, rest_ns = _TIMESPEC.unpack(stamp)
-    return Read(exchange, at_ns, seconds * _NS + rest_ns, block[begin:end]), end
+    return Read(exchange, at_ns, stamp_ns(stamp), block[begin:end]), end
 
 
 def _reply(fields: tuple[int, ...], text: bytes) -> Reply:
