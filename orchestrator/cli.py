@@ -26,7 +26,7 @@ from orchestrator.report import console as tables
 from orchestrator.report import plans
 from orchestrator.report.records import Stored
 from orchestrator.runtime.daemon import Daemon
-from orchestrator.selftest.run import FULL, QUICK, keep, measure
+from orchestrator.selftest.run import chosen, keep, measure
 from orchestrator.selftest.show import summary
 from orchestrator.store.runs import LATEST, REPORT, RunFolder
 
@@ -201,6 +201,8 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def selftest(
     context: typer.Context,
+    users: UserCounts = None,
+    duration: Duration = None,
     full: Annotated[
         bool, typer.Option("--full", help="Seven loads of a minute each, up to 2000 users.")
     ] = False,
@@ -214,7 +216,7 @@ def selftest(
     """Measure the load client itself: its error, its ceiling and its CPU against a reference server."""
     place: Place = context.obj
     others = _names(peers) if peers else ()
-    stages = FULL if full else QUICK
+    stages = chosen(_numbers(users), _positive(duration), full=full)
     typer.echo(f"about {sum(s.seconds for s in stages):.0f} s; keep this host quiet", err=True)
     found = measure(stages, others, shards=shards, environment=place.environment)
     if save:

@@ -12,7 +12,7 @@ from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.verdict import Verdict
 
-METHOD = 1
+METHOD = 2
 SCHEMA = 1
 
 

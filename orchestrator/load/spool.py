@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from orchestrator.domain.exchange import Outcome
 from orchestrator.load.spec import Reply
@@ -35,8 +34,7 @@ _OUTCOMES = tuple(Outcome)
 _NS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """One read of a socket. `stamp_ns` is the kernel's, in CLOCK_REALTIME; 0 where it gave none."""
 
     exchange: int
@@ -45,16 +43,14 @@ class Read:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """What the client's process knows of an exchange that has ended; its reads came before."""
 
     exchange: int
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """The two clocks, read at once."""
 
     at_ns: int

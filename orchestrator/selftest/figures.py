@@ -33,7 +33,8 @@ class Errors(Value):
 
 
 class Point(Value):
-    """One load of the self-test. `send_s` is how long after `send_ns` the request was there; `late_s` how far
+    """One load of the self-test. Memory is the most that a process of the client has had so far, and the most of
+    the process that decodes what they read. `send_s` is how long after `send_ns` the request was there; `late_s` how far
     the server was behind its schedule; `steal_s` what the hypervisor took from this host meanwhile."""
 
     users: int
@@ -45,6 +46,7 @@ class Point(Value):
     cpu_per_event_s: float
     cpu_share: float
     memory_bytes: int
+    reader_memory_bytes: int = 0
     kernel_share: float
     realtime: bool
     kernel: Errors

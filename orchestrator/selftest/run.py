@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from backends.contract import Dialect
 from orchestrator.domain.workload import Sampling
+from orchestrator.errors import RequestError
 from orchestrator.host import facts
 from orchestrator.load.client import LoadClient
 from orchestrator.load.dialects import PATHS, body
@@ -22,9 +24,11 @@ from orchestrator.selftest.figures import Point, SelfTest, point
 from orchestrator.selftest.peers import compare, find
 from orchestrator.selftest.server import MODEL, ReferenceServer, Schedule
 
+KIB = 1024
 FILE = "selftest.json"
 DIALECT = Dialect.OPENAI_CHAT
 RAMP_SHARE = 0.2
+SECONDS = 25.0
 PEER_USERS = 10  # from so many on peers are asked too: their start-up takes longer than a small load
 SETTLE_S = 0.3  # for the server to notice what was cut
 
@@ -48,6 +52,16 @@ FULL = (
     Stage(1500, 60.0),
     Stage(2000, 60.0),
 )
+
+
+def chosen(users: Sequence[int], seconds: float | None, *, full: bool) -> tuple[Stage, ...]:
+    """The loads that are asked for; of those not spelled out, the quick ones or all."""
+    if any(count < 1 for count in users):
+        raise RequestError("a load needs at least one user", hint="for example --users 100,1000")
+    stages: tuple[Stage, ...] = FULL if full else QUICK
+    if users:
+        stages = tuple(Stage(count, SECONDS) for count in users)
+    return tuple(Stage(stage.users, seconds or stage.seconds) for stage in stages)
 
 
 def measure(
@@ -108,4 +122,10 @@ def _stage(server: ReferenceServer, client: LoadClient, stage: Stage, schedule: 
     record = client.run(spec, DIALECT, on_live=lambda _: None, watch=lambda: None)
     stolen_s = getattr(psutil.cpu_times(), "steal", 0.0) - getattr(before, "steal", 0.0)
     time.sleep(SETTLE_S)
-    return point(stage.users, record, server.take_log(), schedule, stolen_s)
+    found = point(stage.users, record, server.take_log(), schedule, stolen_s)
+    return found.model_copy(update={"reader_memory_bytes": _peak_bytes()})
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has had: it decodes what the client's processes read."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB

@@ -98,7 +98,7 @@ def test_figures_that_nobody_judged_are_invalid() -> None:
 
 def test_different_methods_are_never_ranked() -> None:
     """A METHOD is bumped because it moves numbers."""
-    text = report(result(cell("a"), FAST), result(cell("b"), SLOW, method=2))
+    text = report(result(cell("a"), FAST), result(cell("b"), SLOW, method=1))
 
     assert "- 1 user: not ranked, measured by different METHODs" in text
     assert "to the best |" not in text

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from orchestrator.errors import RequestError
 from orchestrator.selftest import run, show
 from orchestrator.selftest.figures import SelfTest
 from orchestrator.selftest.run import Stage
@@ -62,3 +63,12 @@ def test_several_processes_share_the_users() -> None:
 
     assert (2, True) == (made.shards, made.points[0].whole)
     assert made.points[0].events > 100
+
+
+def test_loads_are_those_that_were_asked_for() -> None:
+    """Users and seconds by hand, else the quick ones; nobody can be measured with no user."""
+    assert (Stage(5, 300.0), Stage(7, 300.0)) == run.chosen((5, 7), 300.0, full=False)
+    assert run.QUICK == run.chosen((), None, full=False)
+    assert run.FULL == run.chosen((), None, full=True)
+    with pytest.raises(RequestError, match="at least one user"):
+        run.chosen((0,), None, full=False)
