@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -15,6 +15,7 @@ from orchestrator.selftest.figures import (
     CPU_LIMIT_S,
     KERNEL_LIMIT_S,
     USER_LIMIT_S,
+    Errors,
     PeerPoint,
     Point,
     SelfTest,
@@ -101,7 +102,7 @@ def plot(points: Sequence[Point]) -> Text:
     """p99 of each error (the maximum where n is too small) on a logarithmic scale; `|` marks the limit."""
     width = (DECADES[1] - DECADES[0]) * DECADE_CHARS
     marks = "".join(f"{label:<{DECADE_CHARS}}" for label in ("1 us", "10", "100", "1 ms", "10"))
-    lines = [f"{'p99 of the error':<22}{marks:<{width}}100 ms"]
+    lines = [f"{'p99 of the error':<24}{marks:<{width}}100 ms"]
     for p in points:
         for name, sample, limit_s in (
             ("kernel TTFT", p.kernel.ttft_s, KERNEL_LIMIT_S),
@@ -111,7 +112,7 @@ def plot(points: Sequence[Point]) -> Text:
         ):
             value_s = _tail(sample)
             bar = _bar(value_s, limit_s, width)
-            lines.append(f"{p.users:>5} users {name:<11}{bar} {number(value_s and value_s * _US)}")
+            lines.append(f"{p.users:>5} users {name:<12}{bar} {number(value_s and value_s * _US)}")
     return Text("\n".join(lines), no_wrap=True)
 
 
@@ -129,8 +130,8 @@ def conclusions(found: SelfTest) -> list[str]:
     return [
         carried_text,
         _verdict("CPU per event", top.cpu_per_event_s, CPU_LIMIT_S),
-        _verdict("kernel stamps, worst p99", _worst([p.kernel.ttft_s for p in found.points]), KERNEL_LIMIT_S),
-        _verdict("user-space stamps, worst p99", _worst([p.user.ttft_s for p in found.points]), USER_LIMIT_S),
+        _verdict("kernel stamps, worst p99", _worst(p.kernel for p in found.points), KERNEL_LIMIT_S),
+        _verdict("user-space stamps, worst p99", _worst(p.user for p in found.points), USER_LIMIT_S),
     ]
 
 
@@ -141,7 +142,8 @@ def _verdict(name: str, value_s: float | None, limit_s: float) -> str:
     return f"{name}: {value_s * _US:.1f} us, {word} the limit of {limit_s * _US:.0f} us"
 
 
-def _worst(samples: Sequence[Distribution]) -> float | None:
+def _worst(errors: Iterable[Errors]) -> float | None:
+    samples = (d for e in errors for d in (e.ttft_s, e.itl_s))
     return max((d.p99 for d in samples if d.p99 is not None), default=None)
 
 
