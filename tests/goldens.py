@@ -16,6 +16,7 @@ from backends.contract import (
     Backend,
     Build,
     HostTraits,
+    ImageSpec,
     ModelTraits,
     Profile,
     Release,
@@ -83,6 +84,8 @@ class Case:
     def argv(self) -> str:
         request, steps = self.backend.request(self.setup), self.backend.steps(self.setup)
         found: dict[str, object] = {"argv": self.serve.argv, "env": self.serve.env, "fields": request.fields}
+        if self.serve.files:
+            found["files"] = {file.path: file.text.splitlines() for file in self.serve.files}
         if steps:
             found["steps"] = {step.id: step.argv for step in steps}
         return json.dumps(found, indent=2) + "\n"
@@ -103,12 +106,27 @@ def _served(backend: Backend, release: Release, build: Build, profile: Profile, 
     yield from islice((case for case in every if backend.supports(case.setup) is None), 1)
 
 
+def step_images() -> dict[str, ImageSpec]:
+    """Images that steps bring along, by name and release: for every model, also where another host made what
+    this one is too small for."""
+    found: dict[str, ImageSpec] = {}
+    for case in CASES:
+        for model in loader.models().values():
+            setup = case.setup.model_copy(update={"model": model.traits, "finished": ("quantize",)})
+            steps = () if case.backend.supports(setup) else case.backend.steps(setup)
+            found |= {f"{s.image.name}-{s.image.release}": s.image for s in steps if s.image is not None}
+    return found
+
+
 CASES = tuple(cases())
+STEP_IMAGES = step_images()
 
 
 def texts() -> dict[str, Callable[[], str]]:
     """File name -> what it must hold."""
     found: dict[str, Callable[[], str]] = {f"{case.stem}.Dockerfile": case.dockerfile for case in CASES}
+    for name, image in STEP_IMAGES.items():
+        found[f"{name}.Dockerfile"] = partial(render, image, base=image.build.base)
     return found | {f"{case}.argv.json": partial(Case.argv, case) for case in CASES}
 
 

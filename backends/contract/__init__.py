@@ -13,10 +13,12 @@ from backends.contract.backend import (
     Setting,
     Setup,
     deviations,
+    entries,
     fields,
     variables,
     words,
 )
+from backends.contract.by_release import ByRelease
 from backends.contract.failures import (
     COMMON_FAILURES,
     FailureCause,
@@ -74,6 +76,7 @@ __all__ = [
     "Accelerator",
     "Backend",
     "Build",
+    "ByRelease",
     "Deviation",
     "Dialect",
     "Facts",
@@ -110,6 +113,7 @@ __all__ = [
     "Value",
     "WeightsFormat",
     "deviations",
+    "entries",
     "fields",
     "loads",
     "matched",

@@ -16,13 +16,18 @@ from backends.contract.values import HostTraits, ModelTraits, PrefixCaching, Pro
 
 
 class Setup(Value):
-    """All that an adapter is asked about: a release's build, a model, a profile, a host."""
+    """All that an adapter is asked about: a release's build, a model, a profile, a host.
+
+    `finished` are ids of steps whose output is at hand already, so that nothing that they alone need of the
+    host stands in the way.
+    """
 
     build: Build
     model: ModelTraits
     profile: Profile
     host: HostTraits
     prefix_caching: PrefixCaching = PrefixCaching.PROFILE
+    finished: tuple[str, ...] = ()
 
 
 class Refusal(Value):
@@ -47,12 +52,14 @@ class Deviation(Value):
 
 class Setting(Value):
     """What is not the engine's default, with the reason: so that what is run and what is disclosed are one
-    list. Words of argv, an environment variable, a field of every request, a step by its id, or, as `unmet`,
-    in words, what a profile asks for and this release cannot be told. `env` and `field` hold name and value."""
+    list. Words of argv, an environment variable, a field of every request, an entry of a command's file, a step
+    by its id, or, as `unmet`, in words, what a profile asks for and this release cannot be told. `env`, `field`
+    and `entry` hold name and value."""
 
     words: tuple[str, ...] = ()
     env: tuple[str, str] | None = None
     field: tuple[str, JsonValue] | None = None
+    entry: tuple[str, JsonValue] | None = None
     step: str | None = None
     unmet: str | None = None
     reason: str
@@ -64,8 +71,7 @@ class Setting(Value):
         pairs = _flags(self.words)
         if self.env:
             pairs.append(self.env)
-        if self.field:
-            pairs.append((self.field[0], json.dumps(self.field[1])))
+        pairs += [(name, json.dumps(value)) for name, value in filter(None, (self.field, self.entry))]
         if self.step:
             pairs.append((self.step, "made by a step"))
         if self.unmet:
@@ -88,9 +94,14 @@ def fields(settings: Iterable[Setting]) -> dict[str, JsonValue]:
     return dict(setting.field for setting in settings if setting.field)
 
 
+def entries(settings: Iterable[Setting]) -> dict[str, JsonValue]:
+    """What they say in a command's file."""
+    return dict(setting.entry for setting in settings if setting.entry)
+
+
 def deviations(settings: Iterable[Setting]) -> tuple[Deviation, ...]:
-    """What they have to be disclosed as."""
-    return tuple(deviation for setting in settings for deviation in setting.deviations)
+    """What they have to be disclosed as; what two commands are told alike stands there once."""
+    return tuple(dict.fromkeys(deviation for setting in settings for deviation in setting.deviations))
 
 
 def _flags(flags: tuple[str, ...]) -> list[tuple[str, str]]:

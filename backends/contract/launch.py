@@ -74,15 +74,17 @@ class StepSpec(Launch):
     compile, quantise.
 
     It runs in the engine's own image unless it names one. The output is what stands in `{out}` when it has
-    ended with 0 and each of `produces` (globs) matches a file there. With `gpu` the output is bound to the
-    GPU's architecture and memory, which are then part of its address. `output_bytes` and `memory_bytes` are
-    estimates for plan and preflight.
+    ended with 0 and each of `produces` (globs) matches a file there. With `gpu` it runs on the GPU and its
+    output is bound to the GPU's architecture and memory, which are then part of its address; unless it is
+    `portable`: made on a GPU, of use on any. `output_bytes` and `memory_bytes` are estimates for plan and
+    preflight.
     """
 
     id: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     title: str
     image: ImageSpec | None = None
     gpu: bool = False
+    portable: bool = False
     produces: tuple[str, ...] = Field(min_length=1)
     deadline_s: float
     output_bytes: int
@@ -134,7 +136,8 @@ class Gauge(str, Enum):
 
 
 class MetricsMap(Value):
-    """Where an engine's Prometheus figures are and what it calls ours. `port` where it is not the engine's."""
+    """Where an engine's Prometheus figures are and what it calls ours: by name, or by name and one label
+    where a name has several meanings (`name{label="value"}`). `port` where it is not the engine's."""
 
     path: str
     names: dict[Gauge, str]

@@ -24,7 +24,7 @@ class Scraper:
     """One page, read again and again over one connection. Raises ReadingError, nothing else."""
 
     def __init__(self, url: str, metrics: MetricsMap) -> None:
-        self._url = url.rstrip("/") + metrics.path
+        self._url = str(httpx.URL(url).copy_with(port=metrics.port or httpx.URL(url).port, path=metrics.path))
         self._metrics = metrics
         # trust_env: a proxy from the environment must not come between us and the engine.
         self._client = httpx.Client(timeout=TIMEOUT, trust_env=False, headers={"accept": "text/plain"})
@@ -56,8 +56,9 @@ def scrape(url: str, metrics: MetricsMap) -> dict[str, float]:
 def parse(page: str, metrics: MetricsMap) -> dict[str, float]:
     """The mapped figures of a page, summed over their label sets. ReadingError when it has none."""
     found: dict[str, list[float]] = defaultdict(list)
-    for name, value in _samples(page, tuple(metrics.names.values())):
-        found[name].append(value)
+    for name, labels, value in _samples(page, tuple(n.partition("{")[0] for n in metrics.names.values())):
+        for key in (name, *(f'{name}{{{label}="{text}"}}' for label, text in labels.items())):
+            found[key].append(value)
     figures = {
         f"metrics.{gauge.value}": max(found[name]) if gauge in SHARES else sum(found[name])
         for gauge, name in metrics.names.items()
@@ -68,11 +69,11 @@ def parse(page: str, metrics: MetricsMap) -> dict[str, float]:
     return figures
 
 
-def _samples(page: str, names: tuple[str, ...]) -> list[tuple[str, float]]:
+def _samples(page: str, names: tuple[str, ...]) -> list[tuple[str, dict[str, str], float]]:
     """The samples of these names alone: parsing a whole page costs 8 ms (docs/telemetry.md), for nothing."""
     lines = "".join(f"{line}\n" for line in page.splitlines() if line.startswith(names))
     try:
-        return [(s.name, s.value) for f in text_string_to_metric_families(lines) for s in f.samples]
+        return [(s.name, s.labels, s.value) for f in text_string_to_metric_families(lines) for s in f.samples]
     except ValueError as error:
         raise ReadingError(f"not a Prometheus page: {error}") from error
 

@@ -17,6 +17,7 @@ from backends.contract import (
     Build,
     FailureCause,
     Gauge,
+    ImageSpec,
     Launch,
     ModelTraits,
     PrefixCaching,
@@ -31,15 +32,14 @@ from orchestrator.errors import RequestError
 from orchestrator.load import dialects
 from orchestrator.planning import Request, choose_builds
 from orchestrator.render import FOLDER, render
-from orchestrator.runtime.placement import Placement
 from orchestrator.runtime.venvs import lock_path
-from tests.goldens import CASES, MODELS, Case
+from tests.goldens import CASES, MODELS, STEP_IMAGES, Case
 
 BACKENDS = load_backends()
 BUILDS = {case.stem: case for case in reversed(CASES)}
-PLACE = Placement(model="/m", files="/f", bind="127.0.0.1", port=1)
-# What the weights are, which is no setting of an engine's speed
-WEIGHTS = {"--model-format"}
+PLACES = {"{model}", "{files}", "{config}"}
+# What the weights are and where a repository lies, which are no settings of an engine's speed
+WEIGHTS = {"--model-format", "--model-repository"}
 
 # What an adapter is asked for one case; each is asked twice and sent through JSON
 ASKED: dict[str, Callable[[Case], object]] = {
@@ -58,6 +58,15 @@ ASKED: dict[str, Callable[[Case], object]] = {
 }
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 each_build = pytest.mark.parametrize("case", BUILDS.values(), ids=BUILDS)
+
+
+def commands(case: Case) -> tuple[Launch, ...]:
+    return (*case.steps, case.serve)
+
+
+def placeholders(launch: Launch) -> set[str]:
+    texts = (*launch.argv, *launch.env.values(), *(file.text for file in launch.files))
+    return {found for text in texts for found in re.findall(r"\{[a-z]+(?::[\w-]+)?\}", text)}
 
 
 def values(answer: object) -> list[Value]:
@@ -178,38 +187,66 @@ def test_no_lock_is_left_over() -> None:
 def test_the_argv_is_whole_words(case: Case) -> None:
     """A tuple of non-empty strings, whose placeholders are all known, with address and model among them."""
     serve = case.serve
+    made = {f"{{step:{step.id}}}" for step in case.steps}
 
     assert all(serve.argv)
-    assert [] == [word for word in PLACE.argv(serve) if re.search(r"\{\w+\}", word)]
-    assert [] == [word for word in PLACE.env(serve).values() if re.search(r"\{\w+\}", word)]
-    assert {"{bind}", "{port}"} <= set(re.findall(r"\{\w+\}", " ".join(serve.argv)))
-    steps = case.backend.steps(case.setup)
-    assert any("{model}" in word for launch in (serve, *steps) for word in launch.argv)
-    assert set(serve.step_inputs) <= {step.id for step in steps}
+    assert set() == placeholders(serve) - PLACES - {"{bind}", "{port}"} - made
+    assert {"{bind}", "{port}"} <= placeholders(serve)
+    assert any("{model}" in placeholders(launch) for launch in commands(case))
+
+
+@each_case
+def test_steps_are_in_order(case: Case) -> None:
+    """A step reads what a step before it has made, writes to its own folder, bears a name of its own, and is
+    made for somebody."""
+    before: set[str] = set()
+    for step in case.steps:
+        made = {f"{{step:{name}}}" for name in before}
+        assert step.id not in before
+        assert "{out}" in placeholders(step)
+        assert placeholders(step) <= PLACES | {"{out}"} | made
+        before.add(step.id)
+
+    assert before == {name for launch in commands(case) for name in launch.step_inputs}
+
+
+@pytest.mark.parametrize("image", STEP_IMAGES.values(), ids=STEP_IMAGES)
+def test_an_image_of_a_step_is_pinned_too(image: ImageSpec) -> None:
+    """It renders strictly, and its base has a tag that is not `latest`."""
+    base = image.build.base
+
+    assert "{{" not in render(image, base=base)
+    assert re.search(r"[:@]", base.rpartition("/")[2])
+    assert not base.endswith(":latest")
 
 
 @each_case
 def test_no_flag_is_given_twice(case: Case) -> None:
     """The second would win, and the report would show the first."""
-    flags = [word for word in case.serve.argv if word.startswith("--")]
+    for launch in commands(case):
+        flags = [word for word in launch.argv if word.startswith("--")]
 
-    assert sorted(set(flags)) == sorted(flags)
+        assert sorted(set(flags)) == sorted(flags)
 
 
 @each_case
 def test_every_setting_is_disclosed(case: Case) -> None:
     """Each flag that sets something and each field of a request is a stated deviation with a reason,
-    and nothing else is stated but variables, steps and what could not be set."""
+    and nothing else is stated but variables, entries of files, steps and what could not be set."""
     told = case.backend.deviations(case.setup)
-    steps = case.backend.steps(case.setup)
-    flags = {flag for launch in (case.serve, *steps) for flag in settings(launch, case.model)} - WEIGHTS
+    flags = {flag for launch in commands(case) for flag in settings(launch, case.model)} - WEIGHTS
     request_fields = set(case.backend.request(case.setup).fields)
     stated = {d.setting for d in told if d.value != UNMET}
+    others = stated - flags - request_fields - {*case.serve.env, *(step.id for step in case.steps)}
 
     assert flags == {setting for setting in stated if setting.startswith("--")}
     assert request_fields <= stated
-    assert stated - flags - request_fields <= {*case.serve.env, *(step.id for step in steps)}
+    assert [] == [name for name in others if name.rpartition(".")[2] not in entered(case)]
     assert all(len(d.reason) > 10 and d.value for d in told)
+
+
+def entered(case: Case) -> str:
+    return "\n".join(file.text for launch in commands(case) for file in launch.files)
 
 
 def settings(launch: Launch, model: ModelTraits) -> set[str]:
@@ -222,12 +259,12 @@ def settings(launch: Launch, model: ModelTraits) -> set[str]:
 @each_case
 def test_what_is_disclosed_is_what_is_run(case: Case) -> None:
     """Value for value."""
-    argv, env = case.serve.argv, case.serve.env
-    request_fields = case.backend.request(case.setup).fields
+    env, request_fields = case.serve.env, case.backend.request(case.setup).fields
     for deviation in case.backend.deviations(case.setup):
         name, value = deviation.setting, deviation.value
-        if name in argv and value != "on":
-            assert value == argv[argv.index(name) + 1]
+        run = [launch.argv for launch in commands(case) if name in launch.argv]
+        if run and value != "on":
+            assert value in {argv[argv.index(name) + 1] for argv in run}
         assert value == env.get(name, value)
         assert value == (json.dumps(request_fields[name]) if name in request_fields else value)
 
@@ -252,7 +289,7 @@ def test_the_matched_profile_differs(case: Case) -> None:
         for p in (Profile.DEFAULTS, Profile.MATCHED)
     )
 
-    assert defaults.argv != matched.argv
+    assert defaults != matched
 
 
 @each_build

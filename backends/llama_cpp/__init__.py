@@ -1,4 +1,4 @@
-"""llama.cpp's HTTP server, out of the prebuilt `xllamacpp` wheel on the CPU.
+"""llama.cpp's HTTP server: out of the prebuilt `xllamacpp` wheel on the CPU, as the project's image on CUDA.
 
 The default engine of a bare `make bench`: installed in a second, healthy in under one
 (reference/cpu-engine.md, sections 1 and 3).
@@ -14,14 +14,13 @@ from backends.contract import (
     Build,
     Deviation,
     Dialect,
-    Facts,
-    FailureCause,
     FailureSignature,
     Gauge,
     HostTraits,
+    ImageSpec,
     MetricsMap,
+    Mount,
     OptionsRef,
-    PackageSet,
     PrefixCache,
     PrefixCaching,
     Profile,
@@ -34,68 +33,46 @@ from backends.contract import (
     ServeSpec,
     Setting,
     Setup,
-    Source,
+    StepSpec,
     WeightsFormat,
     deviations,
-    loads,
     words,
 )
-
-_SERVER_SOURCE = Source(text="llama.cpp tools/server/server.cpp:156-160, common/arg.cpp at 0c1e57098")
-
-_CPU = Build(
-    release="current",
-    accelerator=Accelerator.CPU,
-    version="xllamacpp 2026.10.11549",
-    base="debian:bookworm-slim",
-    packages=(PackageSet(lock="llama-cpp-cpu.txt"),),
-    system_packages=("libgomp1",),
-    context=("llama_cpp_server.py",),
-    formats=(WeightsFormat.GGUF,),
-    serves=loads(None, Quantization.NONE),
-    seen="process and container",
-    python=(3, 10),
-    install_bytes=110 * 2**20,
-    source=Source(text="https://pypi.org/project/xllamacpp/2026.10.11549/"),
-)
-
-_FACTS = Facts(
-    quantization="GGUF: 1.5 to 8 bits",
-    hardware="CPU, CUDA, Metal, ROCm, Vulkan, SYCL",
-    releases="a build number a commit, several a day",
-    compile_step="none (weights converted to GGUF)",
-    prefix_cache="on, per slot",
-    defaults="4 slots over one KV cache; batch 2048, ubatch 512",
-    stop="waits for open streams",
-    figures="with --metrics: running, waiting, tokens",
-    sources=(_SERVER_SOURCE,),
-)
+from backends.llama_cpp.releases import CONVERTER, CPU, CUDA, FACTS, FAILURES, SERVER_SOURCE
 
 
 class LlamaCpp(Backend):
     name = "llama-cpp"
     title = "llama.cpp"
-    releases = (Release(id="current", date="2026-10", builds=(_CPU,), facts=_FACTS),)
+    releases = (Release(id="current", date="2026-10", builds=(CPU, CUDA), facts=FACTS),)
 
     def supports(self, setup: Setup) -> Refusal | None:
-        if WeightsFormat.GGUF not in setup.model.formats:
-            return Refusal(
-                reason=f"{self.title} reads GGUF only, and {setup.model.id} has none",
-                alternative="MODEL=small or MODEL=tiny, or another backend",
-            )
-        return None
+        if WeightsFormat.GGUF in setup.model.formats or _is_converted(setup):
+            return None
+        return Refusal(
+            reason=f"{self.title} reads GGUF only, and {setup.model.id} has none",
+            alternative="MODEL=small or MODEL=tiny, or another backend",
+        )
+
+    def steps(self, setup: Setup) -> tuple[StepSpec, ...]:
+        return (_convert(setup),) if _is_converted(setup) else ()
 
     def serve(self, setup: Setup) -> ServeSpec:
+        on_cpu = setup.build.accelerator is Accelerator.CPU
+        program = ("python3", "{files}/llama_cpp_server.py") if on_cpu else ("/app/llama-server",)
+        weights = "{step:convert}" if _is_converted(setup) else "{model}"
         argv = (
-            *("python3", "{files}/llama_cpp_server.py", "--model", "{model}/model.gguf"),
+            *(*program, "--model", f"{weights}/model.gguf"),
             *("--alias", setup.model.served_name, "--host", "{bind}", "--port", "{port}"),
             *words(_settings(setup)),
         )
         return ServeSpec(
             argv=argv,
-            options=OptionsRef(name="xllamacpp-2026.10.11549", start=2),
+            options=OptionsRef(
+                name="xllamacpp-2026.10.11549" if on_cpu else "llama.cpp-0c1e57098", start=len(program)
+            ),
             port=8080,
-            weights=WeightsFormat.GGUF,
+            weights=WeightsFormat.SAFETENSORS if _is_converted(setup) else WeightsFormat.GGUF,
             stop_s=5.0,
         )
 
@@ -103,7 +80,7 @@ class LlamaCpp(Backend):
         return RequestSpec(dialect=Dialect.OPENAI_CHAT)
 
     def deviations(self, setup: Setup) -> tuple[Deviation, ...]:
-        return deviations(_settings(setup))
+        return deviations((*(_converting() if _is_converted(setup) else ()), *_settings(setup)))
 
     def prefix_cache(self, build: Build) -> PrefixCache:
         return PrefixCache(default_on=True)
@@ -128,7 +105,7 @@ class LlamaCpp(Backend):
         )
 
     def failures(self, build: Build) -> tuple[FailureSignature, ...]:
-        return (*_FAILURES, *COMMON_FAILURES)
+        return (*FAILURES, *COMMON_FAILURES)
 
 
 def _settings(setup: Setup) -> tuple[Setting, ...]:
@@ -141,8 +118,11 @@ def _settings(setup: Setup) -> tuple[Setting, ...]:
         "requests state temperature and top_p; by its own top_k 40 and min_p 0.05 this engine would "
         "answer in 94 tokens where another gives 154"
     )
+    threads = Setting(words=("--threads", str(_threads(setup.host))), reason=spinning)
+    whole = "all layers on the GPU, or none at all: the default would leave what does not fit to the CPU"
+    layers = Setting(words=("--n-gpu-layers", "999", "--fit", "off"), reason=whole)
     found: tuple[Setting, ...] = (
-        Setting(words=("--threads", str(_threads(setup.host))), reason=spinning),
+        threads if setup.build.accelerator is Accelerator.CPU else layers,
         Setting(words=("--metrics",), reason="the engine's own figures are followed"),
         Setting(words=("--top-k", "0", "--min-p", "0"), reason=shortened),
     )
@@ -154,27 +134,43 @@ def _settings(setup: Setup) -> tuple[Setting, ...]:
     matched = MATCHED[setup.build.accelerator]
     slots = ("--parallel", str(matched.max_sequences), "--ctx-size", str(matched.kv_tokens), "--kv-unified")
     reason = "profile matched: the same sequence cap and KV budget on every engine"
-    return (*found, Setting(words=slots, reason=reason, source=_SERVER_SOURCE))
+    return (*found, Setting(words=slots, reason=reason, source=SERVER_SOURCE))
 
 
 def _threads(host: HostTraits) -> int:
     return max(1, host.cpus - 1)
 
 
-_FAILURES = (
-    FailureSignature(
-        pattern=r"failed to allocate|unable to allocate|bad_alloc",
-        cause=FailureCause.MEMORY_WEIGHTS,
-        hint="free memory, or take a smaller model",
-    ),
-    FailureSignature(
-        pattern=r"unknown model architecture",
-        cause=FailureCause.UNSUPPORTED_ARCHITECTURE,
-        hint="this release cannot run the model; take a newer release",
-    ),
-    FailureSignature(
-        pattern=r"failed to load model|failed to open GGUF|invalid magic",
-        cause=FailureCause.MODEL_FILES,
-        hint="the model's files are missing or broken; remove its folder in the cache and try again",
-    ),
-)
+def _is_converted(setup: Setup) -> bool:
+    """A GPU serves models that come as safetensors only; the image with the converter is asked for these."""
+    model = setup.model
+    return (
+        setup.build.accelerator is Accelerator.CUDA
+        and WeightsFormat.GGUF not in model.formats
+        and WeightsFormat.SAFETENSORS in model.formats
+        and model.quantization is Quantization.NONE
+    )
+
+
+def _convert(setup: Setup) -> StepSpec:
+    """The server's image lacks the converter, the project's "full" image has it; it needs no GPU."""
+    template = "llama-cpp-convert.Dockerfile.j2"
+    places = ("{model}", "--outfile", "{out}/model.gguf")
+    return StepSpec(
+        id="convert",
+        title=f"the weights of {setup.model.id} as GGUF",
+        image=ImageSpec(
+            name="llama-cpp-convert", release=CONVERTER.release, template=template, build=CONVERTER
+        ),
+        argv=("python3", "/app/convert_hf_to_gguf.py", *places, *words(_converting())),
+        env={"HF_HUB_OFFLINE": "1", "HOME": Mount.TMP.value},
+        produces=("model.gguf",),
+        deadline_s=3600,
+        output_bytes=setup.model.weights_bytes,
+        memory_bytes=4 * 2**30,
+    )
+
+
+def _converting() -> tuple[Setting, ...]:
+    why = "16 bits in float16, as every other engine has them; by default the checkpoint's bfloat16 stays"
+    return (Setting(words=("--outtype", "f16"), reason=why),)

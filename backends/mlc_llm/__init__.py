@@ -1,0 +1,18 @@
+"""MLC-LLM: weights converted, a configuration generated, a model library compiled, then served.
+
+The article's nightly exists as a commit only and is built from it; today's wheels lie on MLC's own page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backends.contract import Backend, ByRelease
+from backends.mlc_llm import nightly, wheels
+
+
+class MlcLlm(ByRelease):
+    name = "mlc-llm"
+    title = "MLC-LLM"
+    releases = (nightly.RELEASE, wheels.RELEASE)
+    of: Mapping[str, Backend] = {nightly.RELEASE.id: nightly.Nightly(), wheels.RELEASE.id: wheels.Wheels()}
