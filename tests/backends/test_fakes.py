@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
@@ -136,19 +135,16 @@ class Drive:
     def _spec(self) -> DeploymentSpec:
         """With a folder for each step's output that the launch reads."""
         name = f"levelbench-fake-{uuid.uuid4().hex[:8]}"
-        given: dict[str, Any] = {
-            "name": name,
-            "image": self.image,
-            "serve": self.case.serve.model_copy(update={"ulimits": granted(self.case.serve.ulimits)}),
-            "model_folder": self.case.model.folder,
-            "weights_dir": made_folder(self.folder / "weights"),
-            "log_path": self.folder / f"{name}.log",
-        }
-        if self.case.serve.step_inputs:
-            if "steps" not in DeploymentSpec.__dataclass_fields__:
-                pytest.skip("the runtimes cannot give a launch the outputs of steps yet")
-            given["steps"] = {step: self._output(step) for step in self.case.serve.step_inputs}
-        return DeploymentSpec(**given)
+        serve = self.case.serve
+        return DeploymentSpec(
+            name=name,
+            image=self.image,
+            serve=serve.model_copy(update={"ulimits": granted(serve.ulimits)}),
+            model_folder=self.case.model.folder,
+            weights_dir=made_folder(self.folder / "weights"),
+            log_path=self.folder / f"{name}.log",
+            steps={step: self._output(step) for step in serve.step_inputs},
+        )
 
     def _output(self, step: str) -> Path:
         """Some steps write into a folder of the model's name."""
