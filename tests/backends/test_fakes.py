@@ -47,6 +47,11 @@ PROMPTS = PromptSet(name="own", digest="0", texts=tuple(f"prompt {i}" for i in r
 LOAD = Load(users=1, system_prompt=SystemPrompt.WITH)
 TOKENS = 6
 READY_S = 20.0
+# files that launches name: of weights in each format, and of what steps make
+MADE = (
+    *("config.json", "model.gguf", "mlc-chat-config.json", "ndarray-cache.json", "tensor-cache.json"),
+    *("lib.so", "rank0.engine"),
+)
 # what a workload may ask: the defaults, which some engines refuse in part; an answer without chance; one
 # that goes on where a fake would end by itself
 SAMPLINGS = (
@@ -84,7 +89,7 @@ def images() -> Iterator[Callable[[str], Image]]:
 def made_folder(folder: Path) -> Path:
     """What a model's folder and a step's output look like to a launch, readable for whoever runs it."""
     folder.mkdir(mode=0o755)
-    for name in ("config.json", "model.gguf", "mlc-chat-config.json", "lib.so", "rank0.engine"):
+    for name in MADE:
         (folder / name).write_text("{}")
     return folder
 
