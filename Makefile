@@ -1,13 +1,13 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
 # Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
-#            PORT BASE RUN JSON PLAN
+#            PORT BASE RUN JSON PLAN KEEP
 
 PYTHON ?= python3
 VENV ?= .venv
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
 unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
-unexport PORT BASE RUN MARK
+unexport PORT BASE RUN MARK KEEP
 quoted = '$(subst ','\'',$(value $(1)))'
 option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
 LEVELBENCH = $(VENV)/bin/levelbench $(call option,base-image,BASE) $(call option,port,PORT)
@@ -41,8 +41,8 @@ test: $(VENV)/.ready-dev ## run the tests; MARK=docker or MARK=engine for those 
 check: $(VENV)/.ready-dev ## ruff, format, mypy strict, architecture tests
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/python -m pytest -q tests/test_architecture.py
 
-clean: $(VENV)/.ready ## remove what dead runs left, images and caches; runs stay
-	@$(LEVELBENCH) clean
+clean: $(VENV)/.ready ## remove what dead runs left, images and caches (KEEP=100G: the cache down to that); runs stay
+	@$(LEVELBENCH) clean $(call option,keep,KEEP)
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh .ci/venv requirements.lock

@@ -5,24 +5,25 @@ Read `run_group` first: it is DESIGN.md section 5, top to bottom.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
 from tokenizers import Tokenizer
 
-from backends.contract import Accelerator, Backend, Template
+from backends.contract import Accelerator, Backend, ImageSpec, Template
 from orchestrator import dolly, measure, steps
+from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import chat_template, prompts
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.exchange import Exchange
 from orchestrator.domain.plan import GroupPlan, Plan
-from orchestrator.domain.provenance import Host, Image, Provenance
-from orchestrator.domain.result import Failure, Phase, Result
+from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
+from orchestrator.domain.result import Failure, Phase, Result, StepRecord
 from orchestrator.domain.telemetry import Sample
 from orchestrator.domain.verdict import judge
 from orchestrator.errors import CellError
@@ -41,7 +42,8 @@ from orchestrator.store.runs import RunFolder, utc_now
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """What a run works with. Tests put fakes in. `dolly_path` is where the article's prompts may lie."""
+    """What a run works with. Tests put fakes in. `dolly_path` is where the article's prompts may lie,
+    `environment` ours, for the fetch of weights, `cache_limit_bytes` what models and artifacts may take."""
 
     runtime: Runtime
     backends: dict[str, Backend]
@@ -52,6 +54,8 @@ class Kit:
     token: str | None
     console: Console
     interrupts: Interrupts
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cache_limit_bytes: int | None = None
 
 
 def run(plan: Plan, kit: Kit, folder: RunFolder) -> bool:
@@ -60,24 +64,26 @@ def run(plan: Plan, kit: Kit, folder: RunFolder) -> bool:
     A CellError is recorded and the next group goes on. HostError and Interrupted end the run: after
     them nothing may be measured here.
     """
-    ended_well = [run_group(group, kit, folder) for group in plan.groups]
+    store = Store(kit.cache_dir, kit.cache_limit_bytes, tuple(n for g in plan.groups for n in steps.names(g)))
+    store.sweep()
+    ended_well = [run_group(group, kit, folder, store) for group in plan.groups]
     folder.journal("run-ended", complete=all(ended_well))
     return all(ended_well)
 
 
-def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder) -> bool:
+def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> bool:
     """One deployment and all its cells."""
     kit.console.say(f"{plan.group.id}: {plan.group.version}, {plan.group.runtime.value}", "bold")
-    group = Group(plan, kit, folder)
+    group = Group(plan, kit, folder, store)
     try:
         with group.phase(Phase.IMAGE):
-            image = kit.runtime.image(plan.image, kit.console.step)
+            images = {spec: kit.runtime.image(spec, kit.console.step) for spec in plan.images}
+            image = images[plan.image]
         with group.phase(Phase.WEIGHTS):
-            weights = steps.weights(plan.model, kit.cache_dir, token=kit.token, progress=kit.console.step)
-            if weights.cached:
-                kit.console.step("from the cache")
+            weights = group.weights()
             draw = group.draw(weights.folder)
-        with group.deployed(image, weights) as deployment, LoadClient() as client:
+        outputs = group.outputs(images, weights)
+        with group.deployed(image, weights, outputs) as deployment, LoadClient() as client:
             target = group.target(deployment, client, draw)
             with group.phase(Phase.READY):
                 group.climb(deployment)
@@ -99,7 +105,7 @@ def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder) -> bool:
 class Group:
     """One group while it runs: its phases' times, the phase it is in, the cells that have ended."""
 
-    def __init__(self, plan: GroupPlan, kit: Kit, folder: RunFolder) -> None:
+    def __init__(self, plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> None:
         self._plan = plan
         self._kit = kit
         self._folder = folder
@@ -108,6 +114,17 @@ class Group:
         self._log_path = folder.log_path(plan.group.id)
         self._phase = Phase.IMAGE
         self._phases_s: dict[Phase, float] = {}
+        self._steps: list[StepRecord] = []
+        self._shop = steps.Workshop(
+            name=plan.group.id,
+            folder=folder,
+            store=store,
+            runtime=kit.runtime,
+            interrupts=kit.interrupts,
+            progress=kit.console.step,
+            environment=kit.environment,
+            token=kit.token,
+        )
         self._ended: set[str] = set()
         self._deployment: Deployment | None = None
         self.failed = False
@@ -121,10 +138,30 @@ class Group:
         began_s = perf_counter()
         with self._kit.console.phase(name):
             yield
-        self._phases_s[phase] = perf_counter() - began_s
-        self._folder.journal(
-            "phase-ended", group=self._plan.group.id, phase=name, took_s=self._phases_s[phase]
+        took_s = perf_counter() - began_s
+        before_s = self._phases_s.get(phase, 0.0) if phase is Phase.STEPS else 0.0  # one after the other
+        self._phases_s[phase] = before_s + took_s
+        self._folder.journal("phase-ended", group=self._plan.group.id, phase=name, took_s=took_s)
+
+    def weights(self) -> Artifact:
+        """The model's weights, and what they cost noted."""
+        return self._made("weights", steps.weights(self._plan.model, self._shop))
+
+    def outputs(self, images: Mapping[ImageSpec, Image], weights: Artifact) -> dict[str, Artifact]:
+        """What each step makes, in order, by its id."""
+        inputs = steps.Inputs(
+            label=steps.label(self._plan),
+            model_folder=self._plan.model.traits.folder,
+            weights=weights,
+            images=images,
+            image=self._plan.image,
+            gpus=self._gpus(),
+            signatures=self._backend.failures(self._build),
         )
+        for step in self._plan.steps:
+            with self.phase(Phase.STEPS, step.id):
+                inputs.earlier[step.id] = self._made(step.id, steps.output(step, inputs, self._shop))
+        return inputs.earlier
 
     def draw(self, weights_dir: Path) -> Draw:
         """The prompts that fit the workload, counted by the model's own tokenizer."""
@@ -156,7 +193,9 @@ class Group:
             return None
 
     @contextmanager
-    def deployed(self, image: Image, weights: steps.Artifact) -> Iterator[Deployment]:
+    def deployed(
+        self, image: Image, weights: Artifact, outputs: Mapping[str, Artifact]
+    ) -> Iterator[Deployment]:
         """The engine, up; taken down whatever happens, with proof."""
         spec = DeploymentSpec(
             name=f"{self._folder.id}-{self._plan.group.id}",
@@ -164,8 +203,9 @@ class Group:
             serve=self._plan.serve,
             model_folder=self._plan.model.traits.folder,
             weights_dir=weights.folder,
+            steps={name: made.folder for name, made in outputs.items()},
             log_path=self._log_path,
-            gpus=self._gpus(),
+            gpus=tuple(gpu.uuid for gpu in self._gpus()),
             port=self._plan.port,
         )
         try:
@@ -199,7 +239,7 @@ class Group:
         """Everything that is read once a second while the cells run."""
         deployment = target.deployment
         found = [
-            *sources.gpu_sources(self._gpus()),
+            *sources.gpu_sources([gpu.uuid for gpu in self._gpus()]),
             sources.engine_source(lambda: self._kit.runtime.usage(deployment)),
             sources.client_source(target.client.pid or 0),
             sources.host_source(),
@@ -228,14 +268,13 @@ class Group:
             verdict=judge(metrics, users=cell.load.users),
             telemetry=summarise(telemetry.samples(), span.steady_ns, span.end_ns),
             provenance=provenance,
+            steps=tuple(self._steps),
             phases_s=dict(self._phases_s),
         )
         self._save(result, record.exchanges, samples)
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
 
-    def provenance(
-        self, deployment: Deployment, image: Image, weights: steps.Artifact, draw: Draw
-    ) -> Provenance:
+    def provenance(self, deployment: Deployment, image: Image, weights: Artifact, draw: Draw) -> Provenance:
         return Provenance(
             levelbench=self._kit.checkout.version,
             git_revision=self._kit.checkout.git_revision,
@@ -284,7 +323,11 @@ class Group:
         for cell in self._plan.group.cells:
             if cell.id not in self._ended:
                 result = Result(
-                    cell=cell, started_at=utc_now(), failure=failure, phases_s=dict(self._phases_s)
+                    cell=cell,
+                    started_at=utc_now(),
+                    failure=failure,
+                    steps=tuple(self._steps),
+                    phases_s=dict(self._phases_s),
                 )
                 self._save(result)
         self._kit.console.error(error)
@@ -305,8 +348,15 @@ class Group:
         self._ended.add(result.cell.id)
         self._folder.journal("cell-ended", cell=result.cell.id, failed=result.failure is not None)
 
-    def _gpus(self) -> tuple[str, ...]:
-        """The first GPU, by UUID: one card serves one engine, as in the published benchmark."""
-        if self._plan.group.accelerator is not Accelerator.CUDA:
-            return ()
-        return tuple(gpu.uuid for gpu in self._kit.host.gpus[:1])
+    def _made(self, step_id: str, artifact: Artifact) -> Artifact:
+        """Note what it cost, now or when it was made."""
+        record = artifact.record(step_id)
+        self._steps.append(record)
+        self._folder.journal("step-ended", group=self._plan.group.id, **record.model_dump())
+        if artifact.cached:
+            self._kit.console.step("from the cache")
+        return artifact
+
+    def _gpus(self) -> tuple[Gpu, ...]:
+        """The first GPU: one card serves one engine, as in the published benchmark."""
+        return self._kit.host.gpus[:1] if self._plan.group.accelerator is Accelerator.CUDA else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -106,6 +107,14 @@ DockerHost = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--docker-host", envvar="DOCKER_HOST", help="Docker daemon to use."),
 ]
+CacheLimit = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--cache-limit",
+        envvar="LEVELBENCH_CACHE_LIMIT",
+        help="What weights and steps' outputs may take of the cache folder: 300G; what was used least recently goes.",
+    ),
+]
 Port = Annotated[
     int,
     typer.Option(
@@ -127,6 +136,7 @@ def settings(
     docker_context: DockerContext = None,
     docker_host: DockerHost = None,
     port: Port = 0,
+    cache_limit: CacheLimit = None,
 ) -> None:
     """Settings of this host; each may also come from the environment."""
     context.obj = Place(
@@ -137,6 +147,7 @@ def settings(
         base=base_image,
         port=port,
         token=next((value for name in SECRETS if (value := os.environ.get(name))), None),
+        cache_limit_bytes=_bytes(cache_limit),
     )
 
 
@@ -234,9 +245,22 @@ def backends(*, as_json: AsJson = False) -> None:
 def clean(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    keep: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--keep", help="Keep that much of weights and steps' outputs, used last: 100G."),
+    ] = None,
 ) -> None:
-    """Remove what dead runs left, our images, and the cache. Runs stay."""
-    for line in invocation.clean(context.obj, dry_run=dry_run):
+    """Remove what dead runs left, our images, and the cache. Runs stay.
+
+    With --keep only the least recently used weights and steps' outputs go.
+    """
+    keep_bytes = _bytes(keep)
+    gone = (
+        invocation.clean(context.obj, dry_run=dry_run)
+        if keep_bytes is None
+        else invocation.trim(context.obj, keep_bytes, dry_run=dry_run)
+    )
+    for line in gone:
         typer.echo(line)
 
 
@@ -295,6 +319,17 @@ def _numbers(text: str | None) -> tuple[int, ...]:
         return tuple(int(number) for number in text.rstrip(",").split(","))
     except ValueError as error:
         raise RequestError(f"users {text!r} are not numbers", hint="for example USERS=10,50,100") from error
+
+
+def _bytes(text: str | None) -> int | None:
+    """`300G`, `1.5TB`, `512MiB` or plain bytes; None where nothing was said."""
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise RequestError(f"{text!r} is no size", hint="for example 300G, 1.5T or 512MiB")
+    power = " KMGT".index(found[2].upper() or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
 def _positive(seconds: float | None) -> float | None:

@@ -44,13 +44,18 @@ class Interrupts:
         if self._depth == 0 and self._pending is not None:
             self._raise(self._pending)
 
+    def check(self) -> None:
+        """Raise what was noted: for long work inside `deferred()` that can be ended in good order."""
+        if self._pending is not None:
+            self._raise(self._pending)
+
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if self._raised:
             self._tell(f"{name}: teardown is under way and will not be skipped; it takes a few seconds")
         elif self._depth:
             self._pending = name
-            self._tell(f"{name}: stopping as soon as the engine's state is known")
+            self._tell(f"{name}: stopping as soon as it is known what runs")
         else:
             self._raise(name)
 

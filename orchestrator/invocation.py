@@ -11,7 +11,7 @@ from shutil import rmtree
 
 from backends import load_backends
 from backends.contract import Accelerator, Backend
-from orchestrator import bench, planning
+from orchestrator import artifacts, bench, planning
 from orchestrator.catalog import loader
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeKind
@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN_BYTES = 200 * 2**20
 DOLLY = "databricks-dolly-15k.jsonl"
 # What we put into the cache folder
-CACHED = ("models", "venvs", "wheels", "prompts", "images.lock", "levelbench-build-*")
+CACHED = ("models", "artifacts", "venvs", "wheels", "prompts", "bases.json", "*.lock", "levelbench-build-*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Place:
     base: str | None = None
     port: int = 0
     token: str | None = field(default=None, repr=False)
+    cache_limit_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder
             token=place.token,
             console=console,
             interrupts=interrupts,
+            environment=place.environment,
+            cache_limit_bytes=place.cache_limit_bytes,
         )
         try:
             return folder, bench.run(plan, kit, folder)
@@ -190,6 +193,16 @@ def clean(place: Place, *, dry_run: bool) -> Iterator[str]:
         with host_lock(beside(place.cache_dir), "levelbench clean"):
             _empty(place.cache_dir)
     yield f"{done} {place.cache_dir}"
+
+
+def trim(place: Place, keep_bytes: int, *, dry_run: bool) -> Iterator[str]:
+    """Remove the least recently used of what was made or fetched, until no more than that is kept."""
+    done = "would remove" if dry_run else "removed"
+    with ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(host_lock(beside(place.cache_dir), "levelbench clean"))
+        for name in artifacts.trim(place.cache_dir, keep_bytes, dry_run=dry_run):
+            yield f"{done} {name}"
 
 
 def _empty(cache_dir: Path) -> None:

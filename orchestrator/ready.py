@@ -91,7 +91,7 @@ def require_alive(runtime: Runtime, deployment: Deployment, signatures: Sequence
 
 def tail(log_path: Path) -> str:
     """The last lines of an engine's log, for a person to read."""
-    return "\n".join(_recent(log_path).splitlines()[-TAIL_LINES:])
+    return "\n".join(recent(log_path).splitlines()[-TAIL_LINES:])
 
 
 def effective(deployment: Deployment, readbacks: Sequence[Readback]) -> dict[str, str]:
@@ -124,8 +124,8 @@ def _climb(http: httpx.Client, runtime: Runtime, deployment: Deployment, ladder:
 
 def _require_hope(deployment: Deployment, ladder: Ladder) -> None:
     """An engine may live on after it has said that it will never serve."""
-    recent = _recent(deployment.log_path)
-    if any(re.search(pattern, recent) for pattern in ladder.spec.fatal):
+    said = recent(deployment.log_path)
+    if any(re.search(pattern, said) for pattern in ladder.spec.fatal):
         cause, hint = _cause(State(running=True), deployment, ladder.signatures)
         message = f"the engine's log says that it will not serve ({cause.value})"
         raise CellError(message, hint=hint, cause=cause, log_tail=tail(deployment.log_path))
@@ -170,12 +170,12 @@ def _cause(
     return classify(
         exit_code=state.exit_code,
         oom_killed=state.oom_killed,
-        log=_recent(deployment.log_path),
+        log=recent(deployment.log_path),
         signatures=signatures,
     )
 
 
-def _recent(log_path: Path) -> str:
+def recent(log_path: Path) -> str:
     """What the log said last, with the cause that may stand above a long traceback; empty where there is none."""
     if not log_path.exists():
         return ""

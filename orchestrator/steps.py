@@ -1,161 +1,196 @@
-"""Weights: made here or fetched from the hub, once, addressed by content, whole or not at all.
-
-The only phase with network and token. An artifact's folder appears by one rename, under a lock, with a
-manifest of every file's size and sha256 written before it.
-"""
+"""Steps: commands that make artifacts, and the weights they start from. Each is made once, addressed by all
+that could change it."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
-
-# The base of what its HTTP library raises, whichever library this release of it has under it.
-from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]
-from safetensors import SafetensorError
-
-from backends.contract import FailureCause
-from orchestrator.domain.model import HubOrigin, Model
-from orchestrator.errors import CellError, HostError
-from orchestrator.host.locks import beside, file_lock
-from orchestrator.store import files
+from backends.contract import FailureSignature, ImageSpec, StepSpec
+from orchestrator import fetch
+from orchestrator.artifacts import ARTIFACTS, MODELS, Artifact, Making, Order, Progress, Store
+from orchestrator.domain.failure import classify
+from orchestrator.domain.model import Model
+from orchestrator.domain.plan import GroupPlan
+from orchestrator.domain.provenance import Gpu, Image
+from orchestrator.errors import CellError, HostError, RequestError
+from orchestrator.interrupts import Interrupts
+from orchestrator.ready import recent, tail
+from orchestrator.render import FOLDER
+from orchestrator.runtime.interface import JobEnd, JobSpec, Runtime
+from orchestrator.store.runs import RunFolder
 from quantize import synthetic
 
-MANIFEST = "artifact.json"
-WEIGHTS = "weights"
-HUB_FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model"]
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-Progress = Callable[[str], None]
+# Fields of a step that say nothing about what it makes.
+WITHOUT_EFFECT = {"title", "options", "deadline_s", "output_bytes", "memory_bytes"}
+FULL_BYTES = 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """Weights on this host. `digest` is over the manifest; `revision` is the hub's commit or the recipe."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What steps are run with, for one group. `environment` is ours, of which the fetch gets what it needs to
+    reach the hub; the token goes to the fetch alone."""
 
-    folder: Path
-    digest: str
-    revision: str
-    cached: bool
+    name: str
+    folder: RunFolder
+    store: Store
+    runtime: Runtime
+    interrupts: Interrupts
+    progress: Progress
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    token: str | None = field(default=None, repr=False)
+
+    def job_name(self, step_id: str) -> str:
+        return f"{self.folder.id}-{self.name}-{step_id}"
+
+    def log_path(self, step_id: str) -> Path:
+        return self.folder.log_path(f"{self.name}-{step_id}")
 
 
-def weights(model: Model, cache_dir: Path, *, token: str | None, progress: Progress) -> Artifact:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What a step may read, and what it is run on. `label` begins its artifact's name, `earlier` are the outputs
+    of the steps before it."""
+
+    label: str
+    model_folder: str
+    weights: Artifact
+    images: Mapping[ImageSpec, Image]
+    image: ImageSpec
+    gpus: tuple[Gpu, ...]
+    signatures: Sequence[FailureSignature]
+    earlier: dict[str, Artifact] = field(default_factory=dict)
+
+    def image_of(self, step: StepSpec) -> ImageSpec:
+        return step.image or self.image
+
+    def gpus_of(self, step: StepSpec) -> tuple[Gpu, ...]:
+        return self.gpus if step.gpu else ()
+
+
+def weights(model: Model, shop: Workshop) -> Artifact:
     """The model's weights, from the cache where they are whole, else made or fetched."""
-    home = cache_dir / "models" / f"{model.id}-{key(model)}"
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(beside(home), f"makes {home.name}", progress=progress):
-        found = _cached(home)
-        if found is not None:
-            return found
-        if home.exists():
-            progress(f"{home.name} is damaged in the cache: made again")
-        _sweep(home)
-        return _make(model, home, token, progress)
+    address = weights_key(model)
+    order = Order(
+        home=shop.store.cache_dir / MODELS / f"{model.id}-{address}",
+        key=address,
+        title=model.origin,
+        estimate_bytes=model.weights_bytes,
+        resumed=model.hub is not None,
+    )
+    return shop.store.provide(order, lambda folder: _fill(model, folder, shop), shop.progress)
 
 
-def key(model: Model) -> str:
+def output(step: StepSpec, inputs: Inputs, shop: Workshop) -> Artifact:
+    """What the step makes, from the cache where it is whole, else made now."""
+    missing = [name for name in step.step_inputs if name not in inputs.earlier]
+    if missing:
+        raise RequestError(
+            f"step {step.id} reads {missing[0]!r}, which no step before it makes",
+            hint="a fault of the adapter: see its `steps`",
+        )
+    address = step_key(step, inputs)
+    order = Order(
+        home=shop.store.cache_dir / ARTIFACTS / f"{inputs.label}-{step.id}-{address}",
+        key=address,
+        title=step.title,
+        estimate_bytes=step.output_bytes,
+    )
+    return shop.store.provide(order, lambda folder: _run(step, inputs, folder, shop), shop.progress)
+
+
+def names(plan: GroupPlan) -> tuple[str, ...]:
+    """How the names of all that a group needs begin: known before its images are there."""
+    own = f"{plan.model.id}-{weights_key(plan.model)}"
+    return (own, *(f"{label(plan)}-{step.id}-" for step in plan.steps))
+
+
+def label(plan: GroupPlan) -> str:
+    """What a group's artifacts are called, for people: profiles may share them."""
+    return f"{plan.group.backend}-{plan.model.id}"
+
+
+def weights_key(model: Model) -> str:
     """12 characters that change with anything that could change the weights."""
     origin = model.origin if model.made is None else synthetic.fingerprint(model.made.recipe)
     return hashlib.sha256(origin.encode()).hexdigest()[:12]
 
 
-def _sweep(home: Path) -> None:
-    """Remove a damaged artifact, and the drafts of processes that were killed while they made it."""
-    for left in (home, *home.parent.glob(f".{home.name}-*")):
-        shutil.rmtree(left, ignore_errors=True)
+def step_key(step: StepSpec, inputs: Inputs) -> str:
+    """12 characters that change with anything that could change what the step makes."""
+    spec = inputs.image_of(step)
+    programs = {name: (FOLDER / "context" / name).read_text("utf-8") for name in spec.build.context}
+    parts = {
+        "step": step.model_dump(mode="json", exclude=WITHOUT_EFFECT),
+        "programs": programs,
+        "image": inputs.images[spec].digest,
+        "model": [inputs.model_folder, inputs.weights.digest],
+        "steps": {name: inputs.earlier[name].key for name in step.step_inputs},
+        "gpus": [[gpu.name, gpu.compute_capability, gpu.memory_bytes] for gpu in inputs.gpus_of(step)],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _make(model: Model, home: Path, token: str | None, progress: Progress) -> Artifact:
-    draft = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
-    try:
-        folder = draft / WEIGHTS
-        folder.mkdir()
-        progress(model.origin)
-        revision = _fill(model, folder, token)
-        _write_manifest(draft, revision, progress)
-        draft.chmod(0o755)
-        draft.rename(home)
-    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
-        raise HostError(
-            f"weights of {model.id} could not be written: {error}",
-            hint="free disk, or set LEVELBENCH_CACHE to another folder",
-        ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    made = _cached(home)
-    if made is None:
-        raise HostError(f"{home} vanished while it was written", hint="check the disk")
-    return Artifact(made.folder, made.digest, made.revision, cached=False)
-
-
-def _fill(model: Model, folder: Path, token: str | None) -> str:
-    """Put the files into the folder; gives the revision that they are of."""
+def _fill(model: Model, folder: Path, shop: Workshop) -> Making:
+    """Put the weights into the folder."""
     if model.made is not None:
+        began_s = time.monotonic()
         synthetic.make(model.made.recipe, folder)
-        return model.made.recipe
-    if model.hub is not None:
-        return _fetch(model.hub, folder, token)
-    raise CellError(f"model {model.id} has no origin", hint="give it `made` or `hub` in models.toml")
+        return Making(revision=model.made.recipe, wall_s=time.monotonic() - began_s)
+    if model.hub is None:
+        raise CellError(f"model {model.id} has no origin", hint="give it `made` or `hub` in models.toml")
+    job = fetch.Job(
+        name=shop.job_name("weights"),
+        hub=model.hub,
+        folder=folder,
+        log_path=shop.log_path("weights"),
+        token=shop.token,
+        environment=shop.environment,
+    )
+    with shop.interrupts.deferred():
+        return fetch.run(job, shop.progress, shop.interrupts.check)
 
 
-def _fetch(hub: HubOrigin, folder: Path, token: str | None) -> str:
-    try:
-        snapshot = snapshot_download(
-            hub.repository,
-            revision=hub.revision,
-            allow_patterns=HUB_FILES,
-            local_dir=folder,
-            token=token or False,
+def _run(step: StepSpec, inputs: Inputs, folder: Path, shop: Workshop) -> Making:
+    """The step's output in the folder, or a CellError that says why there is none."""
+    folder.chmod(0o777)  # the step's user is not ours; nobody else gets through to it
+    spec = JobSpec(
+        name=shop.job_name(step.id),
+        image=inputs.images[inputs.image_of(step)],
+        step=step,
+        model_folder=inputs.model_folder,
+        weights_dir=inputs.weights.folder,
+        steps={name: artifact.folder for name, artifact in inputs.earlier.items()},
+        out_dir=folder,
+        log_path=shop.log_path(step.id),
+        gpus=tuple(gpu.uuid for gpu in inputs.gpus_of(step)),
+    )
+    with shop.interrupts.deferred():
+        end = shop.runtime.run(spec, shop.progress, shop.interrupts.check)
+    _require_well(spec, end, inputs.signatures)
+    return Making(wall_s=end.wall_s, peak_memory_bytes=end.peak_memory_bytes)
+
+
+def _require_well(spec: JobSpec, end: JobEnd, signatures: Sequence[FailureSignature]) -> None:
+    step, code = spec.step, end.state.exit_code
+    absent = [p for p in step.produces if not any(path.is_file() for path in spec.out_dir.glob(p))]
+    if not end.late and code == 0 and not absent:
+        return
+    if (end.late or code) and shutil.disk_usage(spec.out_dir).free < FULL_BYTES:
+        raise HostError(
+            f"step {step.id} filled the disk: {tail(spec.log_path)}",
+            hint="free disk, or set LEVELBENCH_CACHE to another folder",
         )
-    except GatedRepoError as error:
-        raise CellError(
-            f"{hub.repository} is gated and this token has no access",
-            hint="accept its licence on the hub, then set HF_TOKEN",
-            cause=FailureCause.GATED_MODEL,
-        ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, TransportError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise  # the host's fault, whoever wrote
-        said = str(error).partition("\n")[0] or type(error).__name__
-        raise CellError(
-            f"{hub.repository} could not be fetched: {said}",
-            hint="check the network, the proxy and the disk, then try again",
-        ) from error
-    metadata = Path(snapshot) / ".cache" / "huggingface" / "download" / "config.json.metadata"
-    commit = metadata.read_text().splitlines()[0] if metadata.exists() else hub.revision
-    shutil.rmtree(Path(snapshot) / ".cache", ignore_errors=True)
-    return commit
-
-
-def _write_manifest(draft: Path, revision: str, progress: Progress) -> None:
-    found = {}
-    for path in sorted((draft / WEIGHTS).rglob("*")):
-        if path.is_file():
-            path.chmod(0o644)  # engines read as another user
-            found[path.relative_to(draft / WEIGHTS).as_posix()] = [path.stat().st_size, files.sha256(path)]
-    (draft / WEIGHTS).chmod(0o755)
-    progress(f"hashed {len(found)} files")
-    text = json.dumps({"revision": revision, "files": found}, indent=1, sort_keys=True)
-    (draft / MANIFEST).write_text(text, encoding="utf-8")
-
-
-def _cached(home: Path) -> Artifact | None:
-    """The artifact, when its manifest is whole and every file has the size that it names."""
-    try:
-        text = (home / MANIFEST).read_text(encoding="utf-8")
-        stated = json.loads(text)
-        whole = all((home / WEIGHTS / n).stat().st_size == size for n, (size, _) in stated["files"].items())
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if not whole:
-        return None
-    digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-    return Artifact(home / WEIGHTS, digest, stated["revision"], cached=True)
+    how = end.late or (f"ended with {code}" if code else f"ended with 0 but made no {absent[0]}")
+    cause, hint = classify(
+        exit_code=None if end.late or code == 0 else code,
+        oom_killed=end.state.oom_killed,
+        log=recent(spec.log_path),
+        signatures=signatures,
+    )
+    raise CellError(f"step {step.id} {how}", hint=hint, cause=cause, log_tail=tail(spec.log_path))

@@ -1,19 +1,25 @@
 """Settings of every test: hypothesis draws the same cases on every machine, and no clock judges it; what
-needs real parts is skipped, with the command that runs it, unless it was asked for by mark."""
+needs real parts is skipped, with the command that runs it, unless it was asked for by mark. And the runtimes
+under test, each with an image and a teardown."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.runtime import made
 
 REAL_PARTS = {
     "gpu": "needs an NVIDIA GPU: make test MARK=gpu",
     "docker": "needs a Docker daemon and a base image: make test MARK=docker",
     "engine": "installs and drives a real engine: make test MARK=engine",
 }
+
+DOCKER = pytest.param("docker", marks=pytest.mark.docker)
 
 settings.register_profile(
     "levelbench", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -36,3 +42,47 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where real engines are installed, once for all tests."""
     return Path(os.environ.get("LEVELBENCH_TEST_CACHE") or tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("venv") / "stub-venv"
+    made.empty_venv(folder)
+    return folder
+
+
+@pytest.fixture(params=["fake", "process", DOCKER])
+def bench(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, venv: Path
+) -> Iterator[made.Bench]:
+    """Any of the three implementations."""
+    yield from _opened(str(request.param), tmp_path, monkeypatch, venv)
+
+
+@pytest.fixture(params=["process", DOCKER])
+def real_bench(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, venv: Path
+) -> Iterator[made.Bench]:
+    """Those that run a program."""
+    yield from _opened(str(request.param), tmp_path, monkeypatch, venv)
+
+
+@pytest.fixture
+def process_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, venv: Path) -> Iterator[made.Bench]:
+    yield from _opened("process", tmp_path, monkeypatch, venv)
+
+
+@pytest.fixture
+def docker_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, venv: Path) -> Iterator[made.Bench]:
+    yield from _opened("docker", tmp_path, monkeypatch, venv)
+
+
+def _opened(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, venv: Path) -> Iterator[made.Bench]:
+    if kind == "process":
+        bench = made.process(folder, monkeypatch, venv)
+    else:
+        bench = made.docker(folder) if kind == "docker" else made.fake(folder)
+    try:
+        yield bench
+    finally:
+        bench.close()

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 
 from backends.contract import Accelerator, Dialect, FailureCause, HostTraits, RequestSpec, Template
 from orchestrator import bench, measure, planning, steps
+from orchestrator.artifacts import Artifact
 from orchestrator.catalog import chat_template, loader
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeKind
@@ -38,6 +39,7 @@ from orchestrator.report.records import State as Stored
 from orchestrator.runtime.checkout import Checkout
 from orchestrator.runtime.interface import Deployment, DeploymentSpec, State
 from orchestrator.store.runs import RunFolder
+from tests import workshop
 from tests.fakes.backend import FakeBackend
 from tests.fakes.client import FakeClient, bad
 from tests.fakes.engine import Exchange, steady
@@ -54,8 +56,8 @@ WHOLE = ["image", "up", "probe", "warm-up", "u1", "u2", "down"]
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache in which tiny's weights are made already."""
     folder = tmp_path_factory.mktemp("cache")
-    steps.weights(loader.model("tiny"), folder, token=None, progress=lambda _: None)
-    return folder
+    workshop.Bench(folder).weights(loader.model("tiny"))
+    return folder / "cache"
 
 
 @dataclass
@@ -120,13 +122,15 @@ class Rig:
 
     def events(self) -> list[str]:
         return [
-            f"{e['event']} {e.get('phase') or e.get('cell') or ''}".strip()
+            f"{e['event']} {e.get('phase') or e.get('cell') or e.get('id') or ''}".strip()
             for e in self.folder.read_journal().entries
         ]
 
 
 def weights_of(cache_dir: Path) -> Path:
-    return steps.weights(loader.model("tiny"), cache_dir, token=None, progress=lambda _: None).folder
+    """Of tiny, which lies there."""
+    (tokenizer,) = (cache_dir / "models").glob("tiny-*/*/tokenizer.json")
+    return tokenizer.parent
 
 
 def cell(load: str, name: str = "one") -> str:
@@ -166,6 +170,7 @@ def test_the_journal_tells_it_all(rig: Rig) -> None:
     rig.run()
     phases = ["image", "weights", "up", "ready", "warm-up"]
     before = [f"{edge} {p}" for p in phases for edge in ("phase-began", "phase-ended")]
+    before.insert(3, "step-ended weights")
 
     assert rig.events() == [
         *before,
@@ -267,7 +272,7 @@ def test_image_that_cannot_be_built_fails_the_cells(rig: Rig) -> None:
 def test_weights_that_cannot_be_fetched_fail_the_cells(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """No engine is started for weights that are not there."""
 
-    def fetch(*_: object, **__: object) -> steps.Artifact:
+    def fetch(*_: object, **__: object) -> Artifact:
         raise CellError("gated", hint="set HF_TOKEN", cause=FailureCause.GATED_MODEL)
 
     monkeypatch.setattr(steps, "weights", fetch)

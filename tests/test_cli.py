@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from backends import load_backends
 from orchestrator import bench, invocation
 from orchestrator.cli import app, main
 from orchestrator.errors import BenchError, CellError, HostError, RequestError
@@ -287,6 +288,24 @@ def test_plan_touches_nothing(typed: Typed, tmp_path: Path) -> None:
     assert 0 == result.exit_code
     assert "note: no Docker daemon answers" in result.stdout
     assert [] == list(tmp_path.iterdir())
+
+
+# backends
+
+
+def test_backends_prints_the_comparison(typed: Typed) -> None:
+    """What docs/backends.md begins with."""
+    page = (ROOT / "docs" / "backends.md").read_text("utf-8")
+
+    assert page.startswith(typed("backends").stdout)
+
+
+def test_backends_as_json(typed: Typed) -> None:
+    """For a program: every engine with its releases and builds."""
+    found = {backend["name"]: backend for backend in json.loads(typed("backends", "--json").stdout)}
+
+    assert set(load_backends()) == set(found)
+    assert "current" in {release["id"] for release in found["vllm"]["releases"]}
 
 
 # doctor

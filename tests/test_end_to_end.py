@@ -24,7 +24,7 @@ import psutil
 import pytest
 from docker.errors import DockerException
 
-from orchestrator.runtime.process import MARKER
+from orchestrator.runtime.session import MARKER
 from tests.test_bench import until
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -168,6 +168,30 @@ def test_a_family_gives_each_engine_its_own_form(
     assert [model, model] == [g.group.compared_as for g in made.groups]
 
 
+def test_refused_weights_are_told_with_those_that_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another form of the same model first, then the name under which each engine gets its own."""
+    family = Family(id="either", title="for tests", models=("tiny-awq", "tiny"))
+    monkeypatch.setattr(loader, "families", lambda: {"either": family})
+    backend = FakeBackend("first")
+    backend.instead = None
+
+    message, hint = refusal("first", model="tiny-awq", backends={"first": backend})
+
+    assert "first: 4-bit weights are not read" == message
+    assert "try MODEL=tiny or MODEL=either" == hint
+
+
+def test_weights_that_only_another_release_serves_are_told_with_it() -> None:
+    """A model that stands alone may be served by an older or a newer release."""
+    backend = FakeBackend("first", accelerators=BOTH)
+    backend.instead = None
+    backend.awq_release = "2024-06"
+
+    assert (
+        "try RELEASE=2024-06" == refusal("first", host=CUDA, model="tiny-awq", backends={"first": backend})[1]
+    )
+
+
 def test_weights_that_fill_the_gpu_are_refused() -> None:
     """Before anything is fetched."""
     small = CUDA.model_copy(update={"gpu_memory_bytes": 10**6})
@@ -207,6 +231,17 @@ def test_fixed_lengths_are_refused_where_they_cannot_be_had(monkeypatch: pytest.
     backend.refused = (RequestField.IGNORE_EOS,)
 
     assert "cannot be told to ignore the end" in refusal("first", backends={"first": backend})[0]
+
+
+def test_a_top_p_that_cannot_be_said_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be left out in silence; a top_p of 1 means the same as none."""
+    backend = FakeBackend("first")
+    backend.refused = (RequestField.TOP_P,)
+    assert 1 == len(plan("first", backends={"first": backend}).groups)
+    cut = loader.workload("short").model_copy(update={"sampling": Sampling(top_p=0.9)})
+    monkeypatch.setattr(loader, "workload", lambda _: cut)
+
+    assert "1.0 is not told a top_p" in refusal("first", backends={"first": backend})[0]
 
 
 def test_backends_run_in_the_order_asked_for_and_once_each() -> None:

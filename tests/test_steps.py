@@ -1,361 +1,323 @@
-"""Weights: made or fetched once, whole or not at all, whatever happens meanwhile."""
+"""Steps: addressed by all that could change them, run in every runtime, failing in every way."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
+import dataclasses
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
 
-from backends.contract import FailureCause
+from backends.contract import COMMON_FAILURES, FailureCause, FailureSignature, SpecFile, StepSpec
 from orchestrator import steps
-from orchestrator.catalog import loader
-from orchestrator.domain.model import Model
-from orchestrator.errors import CellError, HostError
-from orchestrator.steps import Artifact
-from quantize import synthetic
+from orchestrator.artifacts import Artifact, Making, Order
+from orchestrator.domain.provenance import Gpu, Image
+from orchestrator.errors import CellError, HostError, Interrupted, RequestError
+from orchestrator.runtime.interface import JobEnd, State
+from tests.fakes.runtime import FakeRuntime
+from tests.runtime import made
+from tests.workshop import Bench, left
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = loader.model("tiny")
-GATED = loader.model("8b")
-TOKEN = "hf_planted_secret"  # noqa: S105 - planted, to see that it goes nowhere
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+IMAGE = made.image_spec()
+NO_ROOM = FailureSignature(
+    pattern="no room for the engine", cause=FailureCause.MEMORY_WEIGHTS, hint="take a smaller model"
+)
+GPU = Gpu(uuid="GPU-1", name="H100", memory_bytes=80 * 2**30, driver="1", compute_capability=(9, 0))
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with tiny in it, to be copied."""
-    folder = tmp_path_factory.mktemp("whole")
-    made(folder)
-    return folder
+def inputs(bench: Bench, image: Image | None = None, **changes: Any) -> steps.Inputs:
+    """With the stub's program as weights."""
+    found = image or Image(reference="fake", digest="sha256:0", size_bytes=1)
+    values: dict[str, Any] = {
+        "label": "stub-tiny",
+        "model_folder": "stub",
+        "weights": stub_weights(bench),
+        "images": {IMAGE: found},
+        "image": IMAGE,
+        "gpus": (),
+        "signatures": (NO_ROOM, *COMMON_FAILURES),
+    }
+    return steps.Inputs(**{**values, **changes})
+
+
+def stub_weights(bench: Bench) -> Artifact:
+    def make(folder: Path) -> Making:
+        shutil.copy(made.STUB_STEP, folder)
+        return Making(wall_s=0.0)
+
+    order = Order(home=bench.cache / "models" / "stub", key="w", title="stub", estimate_bytes=1)
+    return bench.shop().store.provide(order, make, lambda _: None)
+
+
+def output(bench: Bench, step: StepSpec, image: Image | None = None, **changes: Any) -> Artifact:
+    return steps.output(step, inputs(bench, image, **changes), bench.shop())
 
 
 @pytest.fixture
-def cache(tmp_path: Path, whole: Path) -> Path:
-    """A cache of the test's own, with tiny in it."""
-    shutil.copytree(whole, tmp_path / "cache")
-    return tmp_path / "cache"
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
 
 
-def made(
-    folder: Path, model: Model = TINY, *, token: str | None = None, said: list[str] | None = None
-) -> Artifact:
-    return steps.weights(model, folder, token=token, progress=(said if said is not None else []).append)
+@pytest.fixture
+def real(real_bench: made.Bench, tmp_path: Path) -> tuple[Bench, Image]:
+    """A workshop over a runtime that runs programs, and its image."""
+    return Bench(tmp_path / "shop", runtime=real_bench.runtime), real_bench.image
 
 
-def home(cache: Path) -> Path:
-    return next(p for p in (cache / "models").iterdir() if p.is_dir())
+def test_a_step_runs_once(bench: Bench) -> None:
+    """The second time its output comes from the cache, with what it had cost."""
+    first, second = output(bench, made.step()), output(bench, made.step())
+    assert isinstance(bench.runtime, FakeRuntime)
 
-
-def folders(cache: Path) -> list[str]:
-    """Everything but locks that lies beside the artifact, drafts included."""
-    return sorted(p.name for p in (cache / "models").iterdir() if p.suffix != ".lock")
-
-
-def test_weights_are_made_once(tmp_path: Path) -> None:
-    """The second time they come from the cache, and the same."""
-    said: list[str] = []
-    first, second = made(tmp_path, said=said), made(tmp_path, said=said)
-
+    assert ["run build"] == bench.runtime.calls
     assert (False, True) == (first.cached, second.cached)
-    assert (first.folder, first.digest, first.revision) == (second.folder, second.digest, "tiny")
-    assert [TINY.origin, "hashed 7 files"] == said
+    assert (1.5, 2**20, 6) == (
+        second.record("build").wall_s,
+        second.record("build").peak_memory_bytes,
+        second.record("build").output_bytes,
+    )
+    assert [f"stub-tiny-build-{first.key}"] == left(bench.cache, "artifacts")
 
 
-def test_the_manifest_names_every_file_with_size_and_hash(cache: Path) -> None:
-    """And the digest is the manifest's own."""
-    artifact = made(cache)
-    text = (home(cache) / steps.MANIFEST).read_bytes()
-    expected = {
-        p.name: [p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest()]
-        for p in artifact.folder.iterdir()
-    }
-
-    assert {"revision": "tiny", "files": expected} == json.loads(text)
-    assert f"sha256:{hashlib.sha256(text).hexdigest()}" == artifact.digest
-    assert "model.gguf" in expected
+def key(bench: Bench, step: StepSpec | None = None, **changes: Any) -> str:
+    return steps.step_key(step or made.step(), dataclasses.replace(inputs(bench), **changes))
 
 
-def test_engines_of_another_user_may_read(cache: Path) -> None:
-    """A container's user is not ours."""
-    artifact = made(cache)
+def test_the_address_changes_with_all_that_could_change_the_output(bench: Bench) -> None:
+    """Command, environment, files, programs, image, weights, earlier outputs and, if it uses one, the GPU."""
+    gpu = made.step(gpu=True)
+    other_gpu = GPU.model_copy(update={"compute_capability": (8, 0)})
+    other_image = Image(reference="fake", digest="sha256:1", size_bytes=1)
+    earlier = output(bench, made.step(id="convert"))
+    reads = made.step("work", "{step:convert}/x")
+    later = output(bench, made.step(id="convert", env={"A": "2"}))
+    program = made.image_spec(made.build(context=("llama_cpp_server.py",)))
+    found = [
+        key(bench),
+        key(bench, made.step("work", "more")),
+        key(bench, made.step(env={"A": "1"})),
+        key(bench, made.step(files=(SpecFile(path="a", text="b"),))),
+        key(bench, made.step(produces=("*.engine",))),
+        key(bench, image=program, images={program: inputs(bench).images[IMAGE]}),
+        key(bench, images={IMAGE: other_image}),
+        key(bench, model_folder="other"),
+        key(bench, weights=earlier),
+        key(bench, reads, earlier={"convert": earlier}),
+        key(bench, reads, earlier={"convert": later}),
+        key(bench, gpu, gpus=(GPU,)),
+        key(bench, gpu, gpus=(GPU, GPU)),
+        key(bench, gpu, gpus=(other_gpu,)),
+        key(bench, gpu, gpus=(GPU.model_copy(update={"memory_bytes": 1}),)),
+        key(bench, gpu, gpus=(GPU.model_copy(update={"name": "A100"}),)),
+    ]
 
-    assert 0o755 == home(cache).stat().st_mode & 0o777 == artifact.folder.stat().st_mode & 0o777
-    assert {0o644} == {p.stat().st_mode & 0o777 for p in artifact.folder.iterdir()}
+    assert len(found) == len(set(found))
+
+
+def test_the_address_does_not_change_with_what_cannot(bench: Bench) -> None:
+    """Titles, estimates, deadlines; which of two equal GPUs; a GPU that the step does not use."""
+    step = made.step(title="other", deadline_s=1.0, output_bytes=9, memory_bytes=9)
+    gpu = made.step(gpu=True)
+    twin = GPU.model_copy(update={"uuid": "GPU-2", "driver": "2"})
+
+    assert key(bench) == key(bench, step) == key(bench, gpus=(GPU,))
+    assert key(bench, gpu, gpus=(GPU,)) == key(bench, gpu, gpus=(twin,))
+
+
+def test_a_step_that_reads_what_nobody_makes_is_a_fault_of_the_adapter(bench: Bench) -> None:
+    """Told before anything is run."""
+    with pytest.raises(RequestError, match="step build reads 'convert', which no step before it makes"):
+        output(bench, made.step("work", "{step:convert}/x"))
+
+
+@pytest.mark.parametrize(
+    ("end", "said", "cause"),
+    [
+        (JobEnd(State(False, 3), 1.0, 1), "step build ended with 3", FailureCause.UNKNOWN),
+        (JobEnd(State(False, 137), 1.0, 1), "step build ended with 137", FailureCause.KILLED),
+        (
+            JobEnd(State(False, 137, oom_killed=True), 1.0, 1),
+            "step build ended with 137",
+            FailureCause.KILLED_BY_KERNEL,
+        ),
+        (JobEnd(State(True), 9.0, 1, "did not end in 9 s"), "build did not end in 9 s", FailureCause.UNKNOWN),
+    ],
+)
+def test_a_step_that_fails_fails_the_cell(bench: Bench, end: JobEnd, said: str, cause: FailureCause) -> None:
+    """With a cause, its last words, and nothing that looks finished."""
+    assert isinstance(bench.runtime, FakeRuntime)
+    bench.runtime.jobs["build"] = end
+    with pytest.raises(CellError, match=said) as caught:
+        output(bench, made.step())
+
+    assert cause is caught.value.cause
+    assert "stub step starts\n100 %" == caught.value.log_tail
+    assert [] == left(bench.cache, "artifacts")
+
+
+# Real commands, in a process and in a container.
+
+
+def test_output_of_one_step_is_the_next_ones_input(real: tuple[Bench, Image]) -> None:
+    """The second reads what the first made; both are kept, and a third run makes neither."""
+    bench, image = real
+    first = output(bench, made.step(id="convert"), image)
+    reads = made.step("work", "{step:convert}/engine.bin")
+    second = output(bench, reads, image, earlier={"convert": first})
+
+    assert {"engine.bin", "inner/told.json"} == set(first.manifest.files)
+    assert '"texts": ["engine"]' in (second.folder / "inner" / "told.json").read_text()
+    assert output(bench, reads, image, earlier={"convert": first}).cached
+    modes = {p.name: p.stat().st_mode & 0o777 for p in second.folder.rglob("*")}
+    assert {"inner": 0o755, "told.json": 0o644, "engine.bin": 0o644} == modes
+
+
+def test_a_failure_has_the_cause_that_the_log_proves(real: tuple[Bench, Image]) -> None:
+    """The adapter's signatures are read over a step's log as over an engine's."""
+    bench, image = real
+    with pytest.raises(CellError, match="step build ended with 3") as caught:
+        output(bench, made.step("fail"), image)
+
+    assert (FailureCause.MEMORY_WEIGHTS, "take a smaller model") == (caught.value.cause, caught.value.hint)
+    assert caught.value.log_tail.endswith("no room for the engine")
+    assert [] == left(bench.cache, "artifacts")
+
+
+def test_a_step_without_its_product_has_failed(real: tuple[Bench, Image]) -> None:
+    """Though it ended with 0."""
+    bench, image = real
+    with pytest.raises(CellError, match=r"step build ended with 0 but made no \*.bin"):
+        output(bench, made.step("nothing"), image)
+
+    assert [] == left(bench.cache, "artifacts")
+
+
+def test_a_step_that_hangs_ends_and_leaves_nothing(real: tuple[Bench, Image]) -> None:
+    """Its half-made output least of all."""
+    bench, image = real
+    with pytest.raises(CellError, match="step build did not end in 1 s"):
+        output(bench, made.step("hang", deadline_s=1.0), image)
+
+    assert [] == left(bench.cache, "artifacts")
+
+
+def test_an_interrupt_ends_a_step(real: tuple[Bench, Image]) -> None:
+    """A signal in the middle: the command is killed with proof, the draft goes, the run ends."""
+    bench, image = real
+
+    def heard(text: str) -> None:
+        if text == "stub step hangs":
+            signal.raise_signal(signal.SIGTERM)
+
+    shop = bench.shop()
+    object.__setattr__(shop, "progress", heard)
+    with bench.interrupts.installed(), pytest.raises(Interrupted):
+        steps.output(made.step("hang"), inputs(bench, image), shop)
+
+    assert [] == left(bench.cache, "artifacts")
+    assert () == bench.runtime.reap(dry_run=True)
+
+
+def test_a_full_disk_is_the_hosts_fault(real: tuple[Bench, Image]) -> None:
+    """A real file system that is too small: it is told, and the draft gives its room back."""
+    bench, image = real
+    place = bench.cache / "artifacts"
+    place.mkdir(parents=True)
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if subprocess.run(mounted, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a small file system")
+    try:
+        with pytest.raises(HostError, match="step build filled the disk"):
+            output(bench, made.step("fill"), image)
+        assert [] == left(bench.cache, "artifacts")
+        assert shutil.disk_usage(place).used < 2**20
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def truncate(folder: Path) -> None:
-    os.truncate(folder / "weights" / "model.safetensors", 1000)
+    os.truncate(folder / "engine.bin", 1)
 
 
 def lose(folder: Path) -> None:
-    (folder / "weights" / "tokenizer.json").unlink()
+    (folder / "inner" / "told.json").unlink()
 
 
-def lose_manifest(folder: Path) -> None:
-    (folder / steps.MANIFEST).unlink()
+@pytest.mark.parametrize("damage", [truncate, lose])
+def test_a_damaged_output_is_made_again(
+    bench: Bench, process_bench: made.Bench, damage: Callable[[Path], None]
+) -> None:
+    """What is not whole is never used."""
+    bench.runtime = process_bench.runtime
+    damage(output(bench, made.step(), process_bench.image).folder)
+    again = output(bench, made.step(), process_bench.image)
+
+    assert not again.cached
+    assert f"stub-tiny-build-{again.key} is damaged in the cache: made again" in bench.said
+    assert b"engine" == (again.folder / "engine.bin").read_bytes()
 
 
-def tear_manifest(folder: Path) -> None:
-    os.truncate(folder / steps.MANIFEST, 40)
+# Two orchestrators, one of which may be killed.
 
-
-def empty_manifest(folder: Path) -> None:
-    (folder / steps.MANIFEST).write_text("[]")
-
-
-@pytest.mark.parametrize("damage", [truncate, lose, lose_manifest, tear_manifest, empty_manifest])
-def test_damaged_weights_are_made_again(cache: Path, damage: Callable[[Path], None]) -> None:
-    """What is not whole is never used; it is told, removed and made anew, with the same digest."""
-    digest = made(cache).digest
-    damage(home(cache))
-    said: list[str] = []
-    artifact = made(cache, said=said)
-
-    assert (False, digest) == (artifact.cached, artifact.digest)
-    assert f"{home(cache).name} is damaged in the cache: made again" == said[0]
-    assert made(cache).cached
-
-
-def test_recipe_that_changes_gets_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights of before are not taken for those of now."""
-    before = steps.key(TINY)
-    monkeypatch.setattr(synthetic, "MAKER", synthetic.MAKER + 1)
-
-    assert before != steps.key(TINY)
-    assert steps.key(TINY) != steps.key(loader.model("small"))
-
-
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    from orchestrator import steps
-    from orchestrator.catalog import loader
-    steps.files.sha256 = lambda path: os.kill(os.getpid(), signal.SIGKILL)
-    steps.weights(loader.model("tiny"), Path(sys.argv[1]), token=None, progress=print)
-"""
-MADE = """
+OTHER = """
     import sys
     from pathlib import Path
-    from orchestrator import steps
-    from orchestrator.catalog import loader
-    artifact = steps.weights(loader.model("tiny"), Path(sys.argv[1]), token=None, progress=print)
-    print("cached", artifact.cached)
-"""
-LIMITED = """
-    import resource, sys
-    from pathlib import Path
-    from orchestrator import steps
-    from orchestrator.catalog import loader
-    from orchestrator.errors import HostError
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
-    try:
-        steps.weights(loader.model("tiny"), Path(sys.argv[1]), token=None, progress=print)
-    except HostError as error:
-        print("HostError:", error, error.hint)
+    import pytest
+    from tests.runtime import made
+    from tests.test_steps import Bench, output
+    folder, kind, mode = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    patch = pytest.MonkeyPatch()
+    real = made.docker(folder) if kind == "docker" else made.process(folder, patch, Path(sys.argv[4]))
+    bench = Bench(folder / "shop", runtime=real.runtime)
+    print("cached", output(bench, made.step(mode, "32"), real.image).cached, flush=True)
 """
 
 
-def start(program: str, folder: Path) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-c", textwrap.dedent(program), str(folder)]
+def other(folder: Path, kind: str, mode: str, venv: Path) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-c", textwrap.dedent(OTHER), str(folder), kind, mode, str(venv)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def test_draft_of_a_killed_process_is_not_used_and_goes(tmp_path: Path) -> None:
-    """SIGKILL in the middle leaves a draft; the next one makes the weights and clears it away."""
-    with start(KILLED, tmp_path) as process:
-        process.communicate(timeout=30)
-    assert -signal.SIGKILL == process.returncode
-    assert [True] == [name.startswith(".tiny-") for name in folders(tmp_path)]
-
-    assert not made(tmp_path).cached
-    assert [f"tiny-{steps.key(TINY)}"] == folders(tmp_path)
-
-
-def test_drafts_of_other_models_stay(tmp_path: Path) -> None:
-    """Another process may be at work on them under its own lock."""
-    other = tmp_path / "models" / ".tiny-awq-0-x"
-    other.mkdir(parents=True)
-    made(tmp_path)
-
-    assert other.exists()
-
-
-def test_two_processes_make_weights_once(tmp_path: Path) -> None:
-    """One makes, the other waits and takes the same."""
-    processes = [start(MADE, tmp_path) for _ in range(2)]
+def test_two_orchestrators_make_an_artifact_once(
+    real: tuple[Bench, Image], tmp_path: Path, venv: Path
+) -> None:
+    """One makes it, the other waits and takes the same."""
+    kind = real[0].runtime.kind.value
+    processes = [other(tmp_path, kind, "hoard", venv) for _ in range(2)]
     outputs = [process.communicate(timeout=60)[0] for process in processes]
-    ends = sorted(output.splitlines()[-1] for output in outputs)
 
-    assert ["cached False", "cached True"] == ends
-    assert 1 == "".join(outputs).count("hashed")
+    assert ["cached False", "cached True"] == sorted(text.splitlines()[-1] for text in outputs), outputs
 
 
-def test_disk_that_is_full_leaves_nothing_half_made(tmp_path: Path) -> None:
-    """A real limit on the size of files: the host's fault, with a way out, and no draft stays."""
-    with start(LIMITED, tmp_path) as process:
-        output = process.communicate(timeout=30)[0]
-
-    assert "HostError: weights of tiny could not be written" in output
-    assert "free disk" in output
-    assert [] == folders(tmp_path)
-
-
-def test_disk_that_is_full_while_the_manifest_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_orchestrator_leaves_no_half_artifact(
+    real: tuple[Bench, Image], tmp_path: Path, venv: Path
 ) -> None:
-    """The last file fails like the first."""
+    """SIGKILL in the middle of a step: what runs on is reaped, the draft is no artifact and goes, the step is
+    made anew."""
+    bench, image = real
+    log = tmp_path / "shop" / "runs" / "run" / "logs" / "group-build.log"
+    with other(tmp_path, bench.runtime.kind.value, "hang", venv) as process:
+        made.wait_for(lambda: log.exists() and "hangs" in log.read_text())
+        process.kill()
+    (draft,) = left(bench.cache, "artifacts")
+    reaped = bench.runtime.reap()
 
-    def full(*_: object, **__: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    monkeypatch.setattr(synthetic, "make", lambda _, folder: (folder / "config.json").touch())
-    with pytest.raises(HostError, match="No space left"):
-        made(tmp_path)
-
-    assert [] == folders(tmp_path)
-
-
-# The hub, with snapshot_download replaced: the one place where the library is called.
-
-
-def hub(
-    monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, *, commit: str = ""
-) -> dict[str, Any]:
-    """Let the hub deliver two files, or fail; gives what it was asked."""
-    asked: dict[str, Any] = {}
-
-    def snapshot_download(repository: str, *, local_dir: Path, **options: Any) -> str:
-        asked.update(repository=repository, **options)
-        (local_dir / "config.json").write_text("{}")
-        if error is not None:
-            raise error
-        (local_dir / "model-1.safetensors").write_bytes(b"weights")
-        if commit:
-            metadata = local_dir / ".cache" / "huggingface" / "download"
-            metadata.mkdir(parents=True)
-            (metadata / "config.json.metadata").write_text(f"{commit}\netag\n0\n")
-        return str(local_dir)
-
-    monkeypatch.setattr(steps, "snapshot_download", snapshot_download)
-    return asked
-
-
-# The HTTP library that this release of the hub's library has under it.
-http: Any = sys.modules[HfHubHTTPError.__bases__[0].__module__]
-
-
-def response(status: int) -> Any:
-    return http.Response(status, request=http.Request("GET", "https://hub.invalid"))
-
-
-def test_hub_weights_are_fetched_at_their_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commit that came is the artifact's revision; the library's own bookkeeping is not weights."""
-    assert GATED.hub is not None
-    asked = hub(monkeypatch, commit=COMMIT)
-    artifact = made(tmp_path, GATED, token=TOKEN)
-
-    assert (GATED.hub.repository, GATED.hub.revision) == (asked["repository"], asked["revision"])
-    assert (COMMIT, False) == (artifact.revision, artifact.cached)
-    assert ["config.json", "model-1.safetensors"] == sorted(p.name for p in artifact.folder.iterdir())
-    assert made(tmp_path, GATED).cached
-
-
-def test_hub_weights_without_a_known_commit_keep_the_asked_revision(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A mirror may not tell it."""
-    hub(monkeypatch)
-
-    assert "main" == made(tmp_path, loader.model("70b-awq")).revision
-
-
-def test_the_token_goes_to_the_hub_and_into_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor into anything that is said."""
-    asked = hub(monkeypatch, commit=COMMIT)
-    said: list[str] = []
-    made(tmp_path, GATED, token=TOKEN, said=said)
-
-    assert TOKEN == asked["token"]
-    assert not any(TOKEN.encode() in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
-    assert TOKEN not in "".join(said)
-
-
-def test_without_a_token_none_is_taken_from_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """False forbids the library to look for one that nobody handed over."""
-    asked = hub(monkeypatch)
-    made(tmp_path, GATED)
-
-    assert asked["token"] is False
-
-
-def test_gated_model_says_how_to_get_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cell fails with a cause; nothing half-fetched stays."""
-    hub(monkeypatch, GatedRepoError("403", response=response(403)))
-    with pytest.raises(CellError, match="is gated") as caught:
-        made(tmp_path, GATED, token=TOKEN)
-
-    assert FailureCause.GATED_MODEL is caught.value.cause
-    assert "accept its licence" in caught.value.hint
-    assert TOKEN not in str(caught.value)
-    assert [] == folders(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (LocalEntryNotFoundError("no network\nand more"), "could not be fetched: no network$"),
-        (RepositoryNotFoundError("404", response=response(404)), "could not be fetched: 404"),
-        (http.ConnectError("Name or service not known"), "Name or service not known"),
-        (http.ReadTimeout(""), "ReadTimeout"),
-        (ConnectionResetError(104, "reset by peer"), "reset by peer"),
-        (OSError(), "could not be fetched: OSError"),
-    ],
-)
-def test_network_that_fails_is_the_cells_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
-) -> None:
-    """Whatever the library lets through, in one line, with what to do; nothing half-fetched stays."""
-    hub(monkeypatch, error)
-    with pytest.raises(CellError, match=said) as caught:
-        made(tmp_path, GATED, token=TOKEN)
-
-    assert "check the network" in caught.value.hint
-    assert [] == folders(tmp_path)
-
-
-def test_disk_that_fills_while_fetching_is_the_hosts_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """40 GB more of the next model would not fit either."""
-    hub(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
-    with pytest.raises(HostError, match="No space left"):
-        made(tmp_path, GATED)
-
-
-def test_model_without_origin_is_told(tmp_path: Path) -> None:
-    """A mistake in the catalogue, named."""
-    with pytest.raises(CellError, match="has no origin"):
-        made(tmp_path, TINY.model_copy(update={"made": None}))
+    assert draft.startswith(".stub-tiny-build-")
+    assert bench.runtime.kind.value == "process" or "run-group-build" in reaped
+    made.wait_for(lambda: not bench.runtime.reap(dry_run=True))
+    time.sleep(0.1)
+    bench.shop().store.sweep()
+    assert [] == left(bench.cache, "artifacts")
+    assert not output(bench, made.step(), image).cached

@@ -111,7 +111,14 @@ _2024_FACTS = Facts(
 )
 
 RELEASES = (
-    Release(id="2024-06", date="2024-05", builds=(_CUDA_2024,), profiles=_PROFILES, facts=_2024_FACTS),
+    Release(
+        id="2024-06",
+        date="2024-05",
+        builds=(_CUDA_2024,),
+        profiles=_PROFILES,
+        facts=_2024_FACTS,
+        notes=("Its chat route puts begin-of-text twice before a Llama 3 prompt (serving_engine.py).",),
+    ),
     Release(
         id="current",
         date="2026-11",

@@ -21,6 +21,7 @@ class Phase(str, Enum):
 
     IMAGE = "image"
     WEIGHTS = "weights"
+    STEPS = "steps"
     UP = "up"
     READY = "ready"
     WARMUP = "warm-up"
@@ -45,6 +46,18 @@ class TelemetrySummary(Value):
     max: dict[str, float] = Field(default_factory=dict)
 
 
+class StepRecord(Value):
+    """What a step, or the weights, cost: now, or when it was made if it came from the cache. `key` is the
+    address of what it made; memory is None for what is made within levelbench itself."""
+
+    id: str
+    key: str
+    cached: bool
+    wall_s: float
+    peak_memory_bytes: int | None = None
+    output_bytes: int
+
+
 class Result(Value):
     """A cell's end: metrics and verdict, or a failure. Never both."""
 
@@ -57,4 +70,5 @@ class Result(Value):
     telemetry: TelemetrySummary = TelemetrySummary()
     provenance: Provenance | None = None
     failure: Failure | None = None
+    steps: tuple[StepRecord, ...] = ()
     phases_s: dict[Phase, float] = Field(default_factory=dict)

@@ -83,6 +83,17 @@ def file_lock(
             yield
 
 
+@contextmanager
+def lock_if_free(path: Path, owner_text: str) -> Iterator[bool]:
+    """Hold a file if nobody else does; tells whether."""
+    with _opened(path) as descriptor:
+        if not _taken(descriptor):
+            yield False
+            return
+        with _owned(descriptor, path, owner_text):
+            yield True
+
+
 def beside(folder: Path) -> Path:
     """The lock of a folder, which itself may come and go."""
     return folder.with_name(f"{folder.name}.lock")

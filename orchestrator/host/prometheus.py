@@ -24,7 +24,7 @@ class Scraper:
     """One page, read again and again over one connection. Raises ReadingError, nothing else."""
 
     def __init__(self, url: str, metrics: MetricsMap) -> None:
-        self._url = url.rstrip("/") + metrics.path
+        self._url = str(httpx.URL(url).copy_with(port=metrics.port or httpx.URL(url).port, path=metrics.path))
         self._metrics = metrics
         # trust_env: a proxy from the environment must not come between us and the engine.
         self._client = httpx.Client(timeout=TIMEOUT, trust_env=False, headers={"accept": "text/plain"})

@@ -49,7 +49,7 @@ def errors(results: Sequence[Result], names: Names) -> list[str]:
 
 
 def cold_start(results: Sequence[Result], names: Names) -> list[str]:
-    """Seconds per phase of each deployment, and how long until it served."""
+    """Seconds per phase of each deployment, how long until it served, and what was made for it."""
     phases = _phases(results)
     if not phases:
         return []
@@ -59,7 +59,29 @@ def cold_start(results: Sequence[Result], names: Names) -> list[str]:
         for group, of in phases.items()
     ]
     table = layout.table(["engine", "model", *(phase.value for phase in _START)], rows, texts=2)
-    return [f"## From start to ready: {layout.joined(ready)}", table]
+    return [f"## From start to ready: {layout.joined(ready)}", table, *_made(results, names)]
+
+
+def _made(results: Sequence[Result], names: Names) -> list[str]:
+    """What weights and steps took when they were made, which may have been in an earlier run."""
+    of = {result.cell.group: result.steps for result in results if result.steps}
+    rows = [
+        [
+            names[group],
+            group.model,
+            step.id,
+            "from the cache" if step.cached else "made now",
+            units.seconds(step.wall_s),
+            units.size(step.peak_memory_bytes),
+            units.size(step.output_bytes),
+        ]
+        for group, steps in of.items()
+        for step in steps
+    ]
+    if not rows:
+        return []
+    headings = ["engine", "model", "step", "this time", "took when made", "memory max", "disk"]
+    return [layout.table(headings, rows, texts=4)]
 
 
 def _failure(result: Result, failure: Failure, names: Names) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,32 +17,32 @@ import docker
 import requests.exceptions
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
-from docker.types import DeviceRequest, LogConfig, Mount
 
-from backends.contract import ImageSpec, ServeSpec
+from backends.contract import ImageSpec
 from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.provenance import Image
 from orchestrator.domain.telemetry import Usage
 from orchestrator.errors import CellError, HostError
-from orchestrator.render import FILES_IN_IMAGE
-from orchestrator.runtime import cgroup_usage, images, owner
+from orchestrator.runtime import cgroup_usage, container, images, owner
 from orchestrator.runtime.daemon import Daemon, translated
-from orchestrator.runtime.interface import Deployment, DeploymentSpec, Progress, State
-from orchestrator.runtime.placement import Placement
+from orchestrator.runtime.interface import (
+    CommandSpec,
+    Deployment,
+    DeploymentSpec,
+    JobEnd,
+    JobSpec,
+    Progress,
+    State,
+)
+from orchestrator.runtime.job import Limits, until_ended
+from orchestrator.runtime.placement import write_files
 
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside the container, on a network that only this host reaches
-PIDS_LIMIT = 4096
-# Docker's own resolver asks beyond an internal network too, on older daemons (CVE-2024-29018): the
-# container's loopback is asked instead, where nothing answers
-NO_DNS = "127.0.0.1"
 LOG_S = 5.0
 GONE_S = 20.0
 POLL_S = 0.1
 CONFLICT = 409
 # A container that is being removed already; a network whose last endpoint is going (Docker 20.10 says 403)
 REFUSED_FOR_NOW = (403, CONFLICT)
-# exec: engines compile kernels into their caches; Docker's own default for a tmpfs is noexec
-TMPFS = "rw,exec,nosuid,nodev,mode=1777"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +99,22 @@ class DockerRuntime:
         return images.build(self.client, spec, base, self._cache_dir, self._environment, progress)
 
     def up(self, spec: DeploymentSpec) -> Deployment:
-        placement = Placement(
-            model=f"/models/{spec.model_folder}", files=FILES_IN_IMAGE, bind=EVERYWHERE, port=spec.serve.port
-        )
+        placement = container.placement(spec, spec.serve, port=spec.serve.port)
+        write_files(spec.serve, placement, spec.config_dir)
         try:
             with translated("the container could not be started"):
-                container, address = self._start(spec, placement)
-                self._follow(spec.name, container, spec.log_path)
+                network = self._network(spec.name)
+                options = container.options(spec, spec.serve, placement)
+                found = self._start(spec, network=network, **options)
+                address = found.attrs["NetworkSettings"]["Networks"][network]["IPAddress"]
         except BaseException:
             self._remove(owner.labels(spec.name))
             self._end_following(spec.name)
             raise
         return Deployment(
             name=spec.name,
-            handle=str(container.id),
-            host=address,
+            handle=str(found.id),
+            host=str(address),
             port=spec.serve.port,
             argv=placement.argv(spec.serve),
             env=placement.env(spec.serve),
@@ -122,22 +124,24 @@ class DockerRuntime:
         )
 
     def state(self, deployment: Deployment) -> State:
-        with translated("the Docker daemon did not tell the engine's state"):
-            try:
-                found = self.client.api.inspect_container(deployment.handle)["State"]
-            except NotFound:
-                return State(running=False)
-        if found["Running"]:
-            return State(running=True)
-        self._join(deployment.name)  # so that the log's last words are in the file
-        return State(running=False, exit_code=found["ExitCode"], oom_killed=bool(found["OOMKilled"]))
+        return self._state(deployment.name, deployment.handle)
 
     def usage(self, deployment: Deployment) -> Usage | None:
+        return self._usage(deployment.handle)
+
+    def run(self, spec: JobSpec, on_line: Progress, watch: Callable[[], None]) -> JobEnd:
+        placement = container.placement(spec, spec.step, out=container.output(spec.step.id))
+        write_files(spec.step, placement, spec.config_dir)
+        options = container.options(spec, spec.step, placement, out_dir=spec.out_dir)
         try:
-            pid = int(self.client.api.inspect_container(deployment.handle)["State"]["Pid"])
-        except (DockerException, requests.exceptions.RequestException):
-            return None
-        return cgroup_usage.usage(pid, deployment.handle) if pid else None
+            with translated("the step's container could not be started"):
+                found = self._start(spec, network_mode="none", **options)
+            running = _Container(self, spec.name, str(found.id))
+            return until_ended(running, spec.log_path, Limits(spec.step.deadline_s), on_line, watch)
+        finally:
+            self._remove(owner.labels(spec.name))
+            self._end_following(spec.name)
+            self._own(spec)
 
     def down(self, deployment: Deployment) -> None:
         self._remove(owner.labels(deployment.name), stop_s=deployment.stop_s)
@@ -170,38 +174,70 @@ class DockerRuntime:
                 raise
         return True
 
-    def _start(self, spec: DeploymentSpec, placement: Placement) -> tuple[Container, str]:
-        labels = owner.labels(spec.name)
-        network = self.client.networks.create(
-            spec.name, driver="bridge", internal=True, check_duplicate=True, labels=labels
+    def _network(self, name: str) -> str:
+        """A network that leads to this host alone."""
+        self.client.networks.create(
+            name, driver="bridge", internal=True, check_duplicate=True, labels=owner.labels(name)
         )
-        container = self.client.containers.create(
-            spec.image.digest,
-            command=list(placement.argv(spec.serve)),
-            environment=placement.env(spec.serve),
-            name=spec.name,
-            network=network.name,
-            labels=labels,
-            mounts=[Mount(placement.model, str(spec.weights_dir), type="bind", read_only=True)],
-            device_requests=_gpus(spec.gpus),
-            log_config=LogConfig(
-                type=LogConfig.types.JSON, config={"max-size": "200m"}
-            ),  # a daemon's own default may keep none to follow
-            use_config_proxy=False,  # docker-py would give the engine the proxies of this user's config.json
-            **_hardening(spec.serve),
+        return name
+
+    def _start(self, spec: CommandSpec, **options: Any) -> Container:
+        """A container that runs the command, its output followed into the log."""
+        found = self.client.containers.create(
+            spec.image.digest, name=spec.name, labels=owner.labels(spec.name), **options
         )
         try:
-            container.start()
+            found.start()
         except APIError as error:
             raise CellError(
-                f"the engine could not be started: {error.explanation}", hint="see the plan's argv"
+                f"{spec.name} could not be started: {error.explanation}", hint="see the plan's argv"
             ) from error
-        container.reload()
-        return container, str(container.attrs["NetworkSettings"]["Networks"][network.name]["IPAddress"])
+        self._follow(spec.name, found, spec.log_path)
+        found.reload()
+        return found
 
-    def _follow(self, name: str, container: Container, log_path: Path) -> None:
+    def _state(self, name: str, container_id: str) -> State:
+        with translated("the Docker daemon did not tell the engine's state"):
+            try:
+                found = self.client.api.inspect_container(container_id)["State"]
+            except NotFound:
+                return State(running=False)
+        if found["Running"]:
+            return State(running=True)
+        self._join(name)  # so that the log's last words are in the file
+        return State(running=False, exit_code=found["ExitCode"], oom_killed=bool(found["OOMKilled"]))
+
+    def _usage(self, container_id: str) -> Usage | None:
+        try:
+            pid = int(self.client.api.inspect_container(container_id)["State"]["Pid"])
+        except (DockerException, requests.exceptions.RequestException):
+            return None
+        return cgroup_usage.usage(pid, container_id) if pid else None
+
+    def _own(self, spec: JobSpec) -> None:
+        """Make the output this user's, whoever wrote it: only root may do that, so a container does."""
+        if all(path.lstat().st_uid == os.getuid() for path in spec.out_dir.rglob("*")):
+            return
+        name = f"{spec.name}-own"
+        options = container.owning(spec.out_dir, os.getuid(), os.getgid())
+        try:
+            with translated(f"what {spec.name} wrote could not be taken over"):
+                found = self.client.containers.create(
+                    spec.image.digest, name=name, labels=owner.labels(name), **options
+                )
+                found.start()
+                if found.wait()["StatusCode"]:
+                    raise CellError(
+                        f"what {spec.name} wrote belongs to another user, and chown failed",
+                        hint="an image that makes files needs `chown`",
+                        log_tail=found.logs().decode(errors="replace"),
+                    )
+        finally:
+            self._remove(owner.labels(name))
+
+    def _follow(self, name: str, followed: Container, log_path: Path) -> None:
         client = self._daemon.client()  # of its own: a followed log keeps its connection busy
-        arguments = (client, str(container.id), log_path)
+        arguments = (client, str(followed.id), log_path)
         thread = Thread(target=_copy_log, args=arguments, name=f"log-{name}", daemon=True)
         self._following[name] = _Following(thread, client)
         thread.start()
@@ -232,15 +268,15 @@ class DockerRuntime:
                 time.sleep(POLL_S)
 
     def _stop(self, labels: Mapping[str, str], stop_s: float) -> None:
-        for container in self._containers(labels):
+        for found in self._containers(labels):
             with suppress(NotFound):
-                container.stop(timeout=ceil(stop_s))
+                found.stop(timeout=ceil(stop_s))
 
     def _sweep(self, labels: Mapping[str, str]) -> list[str]:
         """Remove what is there; what is left then, in words. A removal under way (conflict) is waited for."""
-        for container in self._containers(labels):
+        for found in self._containers(labels):
             with _removing():
-                container.remove(force=True, v=True)
+                found.remove(force=True, v=True)
         for network in self._networks(labels):
             with _removing():
                 network.remove()
@@ -258,12 +294,34 @@ class DockerRuntime:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Container:
+    """One that runs a job."""
+
+    runtime: DockerRuntime
+    name: str
+    id: str
+
+    def state(self) -> State:
+        return self.runtime._state(self.name, self.id)  # noqa: SLF001 - part of it
+
+    def usage(self) -> Usage | None:
+        return self.runtime._usage(self.id)  # noqa: SLF001
+
+
 def _copy_log(client: docker.DockerClient, container_id: str, log_path: Path) -> None:
-    """Until the container ends. A log that cannot be written on costs the log, not the measurement."""
+    """Until the container ends. A log that cannot be written on costs the log, not the measurement.
+
+    Docker 20.10 does not give a follower the last line where it has no end: it is asked for.
+    """
     with suppress(DockerException, OSError), log_path.open("wb") as log:
-        for piece in client.containers.get(container_id).logs(stream=True, follow=True):
+        followed, piece = client.containers.get(container_id), b""
+        for piece in followed.logs(stream=True, follow=True):
             log.write(piece)
             log.flush()
+        rest = followed.logs(tail=1)
+        if not rest.endswith(b"\n") and not piece.endswith(rest):
+            log.write(rest)
 
 
 @contextmanager
@@ -287,25 +345,6 @@ def _apart(info: Mapping[str, Any]) -> str | None:
         return "rootless Docker"
     system = str(info.get("OperatingSystem", ""))
     return system if system.startswith("Docker Desktop") else None
-
-
-def _hardening(serve: ServeSpec) -> dict[str, Any]:
-    """DESIGN.md section 9: what an engine is not given."""
-    return {
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "read_only": serve.read_only_root,
-        "tmpfs": {mount.value: TMPFS for mount in serve.writable},
-        "user": serve.user,
-        "pids_limit": PIDS_LIMIT,
-        "init": True,
-        "dns": [NO_DNS],
-        "shm_size": serve.shared_memory_bytes,
-    }
-
-
-def _gpus(uuids: tuple[str, ...]) -> list[DeviceRequest]:
-    return [DeviceRequest(device_ids=list(uuids), capabilities=[["gpu"]])] if uuids else []
 
 
 def _labels(thing: Any) -> dict[str, str]:

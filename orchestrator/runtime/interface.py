@@ -1,17 +1,17 @@
-"""Where a deployment lives, as the orchestrator sees it: eight verbs, two implementations.
+"""Where a deployment lives, as the orchestrator sees it: nine verbs, two implementations.
 
 `docker.py` and `process.py` implement `Runtime`; tests/fakes/runtime.py implements it too, and all three
-pass tests/runtime/test_contract.py. Nothing else in the project starts or stops an engine.
+pass tests/runtime/test_contract.py. Nothing else in the project starts or stops an engine or a step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from backends.contract import ImageSpec, ServeSpec
+from backends.contract import ImageSpec, Launch, ServeSpec, StepSpec
 from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.provenance import Image
 from orchestrator.domain.telemetry import Usage
@@ -19,22 +19,45 @@ from orchestrator.domain.telemetry import Usage
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentSpec:
-    """What is asked for. `weights_dir` is the host's folder, mounted read-only under the name `model_folder`,
-    which some engines take a hint from; `gpus` are UUIDs.
-
-    `port` 0 lets the runtime choose a free one. The engine's whole output goes to `log_path`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSpec:
+    """What every command of an engine is given. `weights_dir` is the host's folder, mounted read-only under
+    the name `model_folder`, which some engines take a hint from; `steps` are the outputs of earlier steps,
+    read-only too; `gpus` are UUIDs. The command's whole output goes to `log_path`.
     """
 
     name: str
     image: Image
-    serve: ServeSpec
     model_folder: str
     weights_dir: Path
     log_path: Path
+    steps: Mapping[str, Path] = field(default_factory=dict)
     gpus: tuple[str, ...] = ()
+
+    @property
+    def config_dir(self) -> Path:
+        """Where the command's own files are written, beside its log: what it was given can be read later."""
+        return self.log_path.with_suffix(".config")
+
+    def inputs(self, launch: Launch) -> dict[str, Path]:
+        """Of the earlier outputs, those that the command reads."""
+        return {name: self.steps[name] for name in launch.step_inputs}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSpec(CommandSpec):
+    """An engine to be started. `port` 0 lets the runtime choose a free one."""
+
+    serve: ServeSpec
     port: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec(CommandSpec):
+    """A step to be run to its end. `out_dir` is the one folder that it may write."""
+
+    step: StepSpec
+    out_dir: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +88,17 @@ class State:
     oom_killed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How a job ended. `late` says in words which limit it ran into, if one ended it; memory is the most
+    that was seen, looked at twice a second."""
+
+    state: State
+    wall_s: float
+    peak_memory_bytes: int
+    late: str = ""
+
+
 class Runtime(Protocol):
     """Brings one release up and takes it down again, with proof."""
 
@@ -89,6 +123,11 @@ class Runtime(Protocol):
 
     def down(self, deployment: Deployment) -> None:
         """Stop, kill, remove; prove it gone. HostError when that cannot be proven. Idempotent."""
+
+    def run(self, spec: JobSpec, on_line: Progress, watch: Callable[[], None]) -> JobEnd:
+        """Run a step to its end and leave nothing of it but its output, which is ours then, whatever its
+        user was. `on_line` hears the newest line of its log; `watch` is called at every look, and what it
+        raises ends the job."""
 
     def reap(self, *, dry_run: bool = False) -> tuple[str, ...]:
         """Remove what a run left whose orchestrator is provably dead; the names of what it was."""

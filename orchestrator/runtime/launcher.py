@@ -1,7 +1,7 @@
 """The parent of an engine that runs as a process: what `docker run --init` is to a container.
 
-Started as a script of its own, with the orchestrator's pid and the engine's argv as arguments. It passes
-signals on, adopts every orphan that the engine leaves, ends them all when the engine ends, and ends
+Started as a script of its own; its arguments are the orchestrator's pid, ulimits as JSON, and the engine's
+argv. It passes signals on, adopts every orphan that the engine leaves, ends them all when the engine ends, and ends
 everything at once when the orchestrator is gone: engines start workers that wipe their environment and
 outlive their parent, which nobody could find afterwards. Its exit code is the engine's (128+n for signal n).
 Standard library only: it is run isolated from every venv.
@@ -10,7 +10,9 @@ Standard library only: it is run isolated from every venv.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -26,13 +28,15 @@ POLL_S = 0.005
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def main(orchestrator_pid: int, argv: list[str]) -> int:
+def main(orchestrator_pid: int, limits: dict[str, int], argv: list[str]) -> int:
     """The engine's exit code, once nothing of it is left."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGUSR1, _abandon)
     _prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
     if os.getppid() != orchestrator_pid:
         return CANNOT_START  # it died before the kernel knew whom to tell
+    for name, value in limits.items():
+        _limit(getattr(resource, f"RLIMIT_{name.upper()}"), value)
     try:
         engine = subprocess.Popen(argv, preexec_fn=_die_with_launcher)  # noqa: PLW1509 - one thread only
     except OSError as error:
@@ -55,6 +59,13 @@ def kill_descendants() -> None:
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
+
+
+def _limit(kind: int, value: int) -> None:
+    """As far as this user may: -1 is as much as there is."""
+    hard = resource.getrlimit(kind)[1]
+    wanted = value if hard == resource.RLIM_INFINITY or 0 <= value <= hard else hard
+    resource.setrlimit(kind, (wanted, hard))
 
 
 def _wait(engine: subprocess.Popen[bytes]) -> int:
@@ -90,4 +101,4 @@ def _prctl(option: int, value: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))
+    sys.exit(main(int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]))

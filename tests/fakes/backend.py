@@ -60,6 +60,8 @@ class FakeBackend(Backend):
 
     title = "Fake"
     reads_awq = False
+    awq_release: str | None = None
+    instead: str | None = "MODEL=tiny"
     refused: tuple[RequestField, ...] = ()
     cache = PrefixCache(default_on=True)
 
@@ -78,8 +80,9 @@ class FakeBackend(Backend):
         )
 
     def supports(self, setup: Setup) -> Refusal | None:
-        if setup.model.quantization is Quantization.AWQ and not self.reads_awq:
-            return Refusal(reason="4-bit weights are not read", alternative="MODEL=tiny")
+        reads_awq = self.reads_awq or setup.build.release == self.awq_release
+        if setup.model.quantization is Quantization.AWQ and not reads_awq:
+            return Refusal(reason="4-bit weights are not read", alternative=self.instead)
         return None
 
     def serve(self, setup: Setup) -> ServeSpec:

@@ -8,7 +8,14 @@ from backends.contract import ImageSpec
 from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.provenance import Image
 from orchestrator.domain.telemetry import Usage
-from orchestrator.runtime.interface import Deployment, DeploymentSpec, Progress, State
+from orchestrator.runtime.interface import (
+    Deployment,
+    DeploymentSpec,
+    JobEnd,
+    JobSpec,
+    Progress,
+    State,
+)
 from tests.fakes.engine import Answer, FakeEngine, steady
 
 ALIVE = State(running=True)
@@ -17,7 +24,7 @@ ALIVE = State(running=True)
 class FakeRuntime:
     """Implements Runtime. `states` are told in turn, the last one for ever; `on_state` hears the number
     of each question; `fail` maps a verb's name to the exception that it raises. What was taken down does
-    not run."""
+    not run. `jobs` says by a step's id how it ends, which is well by default."""
 
     kind = RuntimeKind.PROCESS
     version = "fake 1"
@@ -40,6 +47,7 @@ class FakeRuntime:
         self._served_name = served_name
         self._log = log
         self._gets = gets or {}
+        self.jobs: dict[str, JobEnd] = {}
         self._engines: dict[str, FakeEngine] = {}
         self._ended: set[str] = set()
         self._asked = 0
@@ -86,6 +94,17 @@ class FakeRuntime:
             engine.__exit__(None, None, None)
             self._ended.add(deployment.name)
         self._call("down")
+
+    def run(self, spec: JobSpec, on_line: Progress, watch: Callable[[], None]) -> JobEnd:
+        """As a step that works: a file for each glob, two lines in its log."""
+        self._call(f"run {spec.step.id}")
+        log = "stub step starts\n100 %"
+        spec.log_path.write_text(log)
+        on_line(log.splitlines()[-1])
+        watch()
+        for pattern in spec.step.produces:
+            (spec.out_dir / pattern.replace("*", "engine")).write_bytes(b"engine")
+        return self.jobs.get(spec.step.id, JobEnd(State(running=False, exit_code=0), 1.5, 2**20))
 
     def reap(self, *, dry_run: bool = False) -> tuple[str, ...]:
         self._call("reap")

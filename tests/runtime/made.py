@@ -26,6 +26,7 @@ from backends.contract import (
     PackageSet,
     ServeSpec,
     Source,
+    StepSpec,
     WeightsFormat,
 )
 from orchestrator.domain.provenance import Image
@@ -33,11 +34,12 @@ from orchestrator.errors import HostError
 from orchestrator.runtime import images, venvs
 from orchestrator.runtime.daemon import Daemon
 from orchestrator.runtime.docker import DockerRuntime
-from orchestrator.runtime.interface import Deployment, DeploymentSpec, Runtime
+from orchestrator.runtime.interface import Deployment, DeploymentSpec, JobSpec, Runtime
 from orchestrator.runtime.process import ProcessRuntime
 from tests.fakes.runtime import FakeRuntime
 
 STUB = Path(__file__).with_name("stub_engine.py")
+STUB_STEP = Path(__file__).with_name("stub_step.py")
 BASE = os.environ.get("LEVELBENCH_BASE_IMAGE", "levelbench-base:bookworm")
 DOCKER_REQUIRED = os.environ.get("LEVELBENCH_REQUIRE_DOCKER") == "1"
 PIP_OFFLINE = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1"}
@@ -76,6 +78,39 @@ def serve(mode: str = "serve", **changes: Any) -> ServeSpec:
         "env": {"STUB_CACHE": f"{Mount.CACHE.value}/stub"},
     }
     return ServeSpec(**{**values, **changes})
+
+
+def step(mode: str = "work", *words: str, **changes: Any) -> StepSpec:
+    values: dict[str, Any] = {
+        "id": "build",
+        "title": "build what the stub builds",
+        "argv": ("python3", "{model}/stub_step.py", "{out}", mode, *words),
+        "produces": ("*.bin",),
+        "deadline_s": 60.0,
+        "output_bytes": 1,
+    }
+    return StepSpec(**{**values, **changes})
+
+
+def job_spec(folder: Path, image: Image, the_step: StepSpec, **changes: Any) -> JobSpec:
+    """With the stub in its weights folder, an output folder that anybody may write, and a name of its own."""
+    weights_dir, name = folder / "weights", f"levelbench-test-{uuid.uuid4().hex[:8]}"
+    out_dir = folder / name
+    for path in (weights_dir, out_dir):
+        path.mkdir(exist_ok=True)
+    weights_dir.chmod(0o755)
+    out_dir.chmod(0o777)
+    shutil.copy(STUB_STEP, weights_dir)
+    values: dict[str, Any] = {
+        "name": name,
+        "image": image,
+        "step": the_step,
+        "model_folder": "stub",
+        "weights_dir": weights_dir,
+        "out_dir": out_dir,
+        "log_path": folder / f"{name}.log",
+    }
+    return JobSpec(**{**values, **changes})
 
 
 def deployment_spec(folder: Path, image: Image, the_serve: ServeSpec | None = None) -> DeploymentSpec:
@@ -118,6 +153,9 @@ class Bench:
         deployment = self.up(the_serve)
         wait_for(lambda: answers(deployment))
         return deployment
+
+    def job(self, the_step: StepSpec | None = None, **changes: Any) -> JobSpec:
+        return job_spec(self.folder, self.image, the_step or step(), **changes)
 
     def close(self) -> None:
         for deployment in self.live:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 import time
+from typing import Any
 
-from orchestrator.runtime.interface import State
+import pytest
+
+from backends.contract import SpecFile
+from orchestrator.errors import Interrupted
+from orchestrator.runtime.interface import JobEnd, JobSpec, State
 from tests.runtime import made
 from tests.runtime.made import Bench
 
@@ -128,3 +136,136 @@ def test_the_engine_gets_no_environment_of_ours(real_bench: Bench) -> None:
     assert '"STUB_CACHE"' in env
     assert "PIP_NO_INDEX" not in env
     assert "PYTEST" not in env
+
+
+# Jobs: a step is run to its end.
+
+ENDED = State(running=False, exit_code=0)
+
+
+def run(bench: Bench, job: JobSpec, said: list[str] | None = None) -> JobEnd:
+    return bench.runtime.run(job, (said if said is not None else []).append, lambda: None)
+
+
+def told(job: JobSpec) -> dict[str, Any]:
+    """What the stub found where it ran."""
+    found: dict[str, Any] = json.loads((job.out_dir / "inner" / "told.json").read_text())
+    return found
+
+
+def test_a_job_ends_and_leaves_its_output(bench: Bench) -> None:
+    """What it made stands in the output folder, its words in the log; the newest line was heard."""
+    job, said = bench.job(), list[str]()
+    end = run(bench, job, said)
+
+    assert (ENDED, "") == (end.state, end.late)
+    assert b"engine" == (job.out_dir / "engine.bin").read_bytes()
+    assert "stub step starts" == job.log_path.read_text().splitlines()[0]
+    assert "100 %" == said[-1]
+
+
+def test_what_the_watcher_raises_ends_a_job(bench: Bench) -> None:
+    """An interrupt, for instance; nothing of the job is left, as its log shows."""
+    job = bench.job(made.step("hang"))
+
+    def watch() -> None:
+        if job.log_path.exists() and job.log_path.stat().st_size:
+            raise Interrupted("interrupted by SIGINT")
+
+    with pytest.raises(Interrupted):
+        bench.runtime.run(job, lambda _: None, watch)
+
+    assert job.name not in bench.runtime.reap(dry_run=True)
+
+
+def test_a_job_gets_what_it_asked_for_and_cannot_change_it(real_bench: Bench) -> None:
+    """Files, an earlier step's output and the weights are read; only in a container are they read-only."""
+    earlier = real_bench.folder / "earlier"
+    earlier.mkdir(exist_ok=True)
+    earlier.chmod(0o755)
+    (earlier / "plan").write_text("earlier")
+    words = ("{config}/a/b.json", "{step:convert}/plan")
+    step = made.step(
+        "work", *words, files=(SpecFile(path="a/b.json", text="in {out}"),), env={"X": "{model}"}
+    )
+    job = real_bench.job(step, steps={"convert": earlier, "other": real_bench.folder / "nowhere"})
+
+    assert ENDED == run(real_bench, job).state
+    found = told(job)
+    place = found["texts"][0].removeprefix("in ")
+    assert ["earlier", True] == [
+        found["texts"][1],
+        place == "/levelbench/steps/build" or place == str(job.out_dir),
+    ]
+    if real_bench.runtime.kind.value == "docker":
+        assert ([], False, 1000) == (found["writable"], found["network"], found["uid"])
+
+
+def test_a_jobs_output_is_ours(real_bench: Bench) -> None:
+    """Whoever wrote it, and however tightly it was closed."""
+    job = real_bench.job()
+    run(real_bench, job)
+
+    assert {os.getuid()} == {p.stat().st_uid for p in job.out_dir.rglob("*")}
+    assert {"engine.bin", "inner", "told.json"} == {p.name for p in job.out_dir.rglob("*")}
+
+
+def test_a_job_gets_no_environment_of_ours(real_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Least of all a token."""
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    job = real_bench.job()
+    run(real_bench, job)
+
+    assert not {"HF_TOKEN", "PIP_NO_INDEX"} & set(told(job)["env"])
+
+
+def test_ulimits_hold_for_jobs_and_engines(real_bench: Bench) -> None:
+    """What an adapter asks for is in force inside."""
+    job = real_bench.job(made.step(ulimits={"nofile": 321}))
+    run(real_bench, job)
+
+    assert 321 == told(job)["nofile"]
+
+
+def test_a_job_that_fails_leaves_code_and_log(real_bench: Bench) -> None:
+    """The exit code is the tool's own."""
+    job = real_bench.job(made.step("fail"))
+
+    assert State(running=False, exit_code=3) == run(real_bench, job).state
+    assert "stub step starts\nno room for the engine\n" == job.log_path.read_text()
+
+
+def test_a_job_that_hangs_is_ended_by_its_deadline(real_bench: Bench) -> None:
+    """With everything that it started; the reason is told in words."""
+    job = real_bench.job(made.step("hang", deadline_s=1.5))
+    began_s = time.monotonic()
+    end = run(real_bench, job)
+
+    assert "did not end in 1.5 s" == end.late
+    assert 1.5 <= time.monotonic() - began_s < 1.5 + 2 * KILL_MARGIN_S
+    assert job.name not in real_bench.runtime.reap(dry_run=True)
+
+
+def test_the_most_memory_of_a_job_is_seen(real_bench: Bench) -> None:
+    """64 MiB that are held for a second, and a small Python program."""
+    end = run(real_bench, real_bench.job(made.step("hoard", "64")))
+
+    assert 64 * 2**20 < end.peak_memory_bytes < 160 * 2**20
+    assert 1.0 < end.wall_s < 20.0
+
+
+def test_an_engine_reads_files_and_steps(real_bench: Bench) -> None:
+    """A deployment's placeholders are those of a step."""
+    earlier = real_bench.folder / "earlier"
+    earlier.mkdir(exist_ok=True)
+    earlier.chmod(0o755)
+    (earlier / "stub_engine.py").write_text(made.STUB.read_text())
+    argv = ("python3", "{step:build}/stub_engine.py", "serve", "{bind}", "{port}")
+    serve = made.serve(argv=argv, files=(SpecFile(path="x", text="{port}"),), env={"X": "{config}/x"})
+    spec = made.deployment_spec(real_bench.folder, real_bench.image, serve)
+    deployment = real_bench.runtime.up(dataclasses.replace(spec, steps={"build": earlier}))
+    real_bench.live.append(deployment)
+    made.wait_for(lambda: made.answers(deployment))
+
+    assert str(deployment.port) == (spec.config_dir / "x").read_text()
+    assert deployment.env["X"].endswith("/x")

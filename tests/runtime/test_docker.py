@@ -23,6 +23,7 @@ from backends.contract import Accelerator
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError
 from orchestrator.runtime import cgroup_usage, docker, owner, wheels
+from orchestrator.runtime.container import PIDS_LIMIT, TMPFS
 from orchestrator.runtime.daemon import Daemon
 from orchestrator.runtime.docker import DockerRuntime
 from tests.runtime import made
@@ -87,9 +88,9 @@ def test_the_engine_is_given_as_little_as_it_needs(docker_bench: Bench) -> None:
     assert host["ReadonlyRootfs"] is True
     assert host["Privileged"] is False
     assert host["Init"] is True
-    assert docker.PIDS_LIMIT == host["PidsLimit"]
-    assert {"/tmp": docker.TMPFS} == host["Tmpfs"]  # noqa: S108 - a path inside the container
-    assert "exec" in docker.TMPFS.split(",")
+    assert PIDS_LIMIT == host["PidsLimit"]
+    assert {"/tmp": TMPFS} == host["Tmpfs"]  # noqa: S108 - a path inside the container
+    assert "exec" in TMPFS.split(",")
     assert host["NetworkMode"] not in {"host", "bridge", "default"}
     assert host["PidMode"] == ""
     assert host["IpcMode"] == "private"

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from orchestrator.errors import HostError
-from orchestrator.runtime import launcher, owner, process
+from orchestrator.runtime import launcher, owner, process, session
 from orchestrator.runtime.interface import Deployment
 from orchestrator.runtime.process import ProcessRuntime, free_port
 from tests.runtime import made
@@ -142,7 +142,7 @@ def test_the_environment_is_clean(process_bench: Bench, monkeypatch: pytest.Monk
 
     env = json.loads(made.get(process_bench.serving(), "/env"))
 
-    expected = {"PATH", "HOME", "TMPDIR", "LANG", "PYTHONUNBUFFERED", "STUB_CACHE", process.MARKER}
+    expected = {"PATH", "HOME", "TMPDIR", "LANG", "PYTHONUNBUFFERED", "STUB_CACHE", session.MARKER}
     assert expected == set(env) - {"LC_CTYPE"}  # which Python itself may add (PEP 538)
 
 
@@ -201,7 +201,7 @@ def test_what_a_dead_orchestrator_left_is_reaped(tmp_path: Path, venv: Path) -> 
 
 def test_a_launcher_whose_orchestrator_is_gone_already_starts_nothing(tmp_path: Path) -> None:
     """The orchestrator may die before the launcher can ask to be told."""
-    argv = [sys.executable, "-I", launcher.__file__, "1", "touch", str(tmp_path / "started")]
+    argv = [sys.executable, "-I", launcher.__file__, "1", "{}", "touch", str(tmp_path / "started")]
 
     assert launcher.CANNOT_START == subprocess.run(argv, check=False).returncode
     assert not (tmp_path / "started").exists()
@@ -210,7 +210,7 @@ def test_a_launcher_whose_orchestrator_is_gone_already_starts_nothing(tmp_path: 
 @pytest.mark.parametrize(("code", "expected"), [("raise SystemExit(3)", 3), ("import os; os.abort()", 134)])
 def test_the_launcher_passes_the_end_on(code: str, expected: int) -> None:
     """An exit code as it is, a signal as 128+n."""
-    argv = [sys.executable, "-I", launcher.__file__, str(os.getpid()), sys.executable, "-c", code]
+    argv = [sys.executable, "-I", launcher.__file__, str(os.getpid()), "{}", sys.executable, "-c", code]
 
     assert expected == subprocess.run(argv, check=False, capture_output=True).returncode
 
@@ -218,10 +218,10 @@ def test_the_launcher_passes_the_end_on(code: str, expected: int) -> None:
 def test_a_marker_that_is_none_is_nobodys() -> None:
     """Another program's variable of the same name is not read as labels."""
     for text in ("", "run-1", "[1]"):
-        env = {process.MARKER: text}
+        env = {session.MARKER: text}
         with subprocess.Popen(("sleep", "60"), env=env) as other:
             made.wait_for(lambda pid=other.pid: psutil.Process(pid).name() == "sleep")  # type: ignore[misc]
-            assert {} == process._mark(psutil.Process(other.pid))
+            assert {} == session.mark(psutil.Process(other.pid))
             other.kill()
 
 
@@ -254,7 +254,7 @@ def test_down_proves_the_port_closed(process_bench: Bench, monkeypatch: pytest.M
     """Whoever listens where the engine did would be measured next: the run stops, and a later try can pass."""
     deployment = process_bench.serving()
     with monkeypatch.context() as patch:
-        patch.setattr(process, "_kill_all", lambda *_: None)
+        patch.setattr(session, "kill_all", lambda *_: None)
         process_bench.kill(deployment)
         made.wait_for(lambda: not made.answers(deployment))
         with (
@@ -271,19 +271,19 @@ def test_a_process_that_cannot_be_killed_stops_the_run(
     process_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One in uninterruptible sleep, for instance: it is named."""
-    monkeypatch.setattr(process, "KILL_S", 0.1)
+    monkeypatch.setattr(session, "KILL_S", 0.1)
     immortal = psutil.Process()
     monkeypatch.setattr(immortal, "kill", lambda: None)
 
     with pytest.raises(HostError, match=f"processes {os.getpid()} of run-1 cannot be killed"):
-        process._kill_all("run-1", lambda: iter([immortal]))
+        session.kill_all("run-1", lambda: iter([immortal]))
 
 
 def test_the_owner_in_the_environment_is_the_orchestrator(process_bench: Bench) -> None:
     """The same labels as a container carries: death is proven in the same way."""
     deployment = process_bench.serving()
 
-    mark = json.loads(json.loads(made.get(deployment, "/env"))[process.MARKER])
+    mark = json.loads(json.loads(made.get(deployment, "/env"))[session.MARKER])
 
     assert owner.labels(deployment.name) == mark
 
