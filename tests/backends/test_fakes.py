@@ -135,12 +135,14 @@ class Drive:
     def _spec(self) -> DeploymentSpec:
         """With a folder for each step's output that the launch reads."""
         name = f"levelbench-fake-{uuid.uuid4().hex[:8]}"
+        weights = made_folder(self.folder / "weights")
+        (weights / "ndarray-cache.json").write_text("{}", "utf-8")  # of MLC's format, as it was in 2024
         given: dict[str, Any] = {
             "name": name,
             "image": self.image,
             "serve": self.case.serve.model_copy(update={"ulimits": granted(self.case.serve.ulimits)}),
             "model_folder": self.case.model.folder,
-            "weights_dir": made_folder(self.folder / "weights"),
+            "weights_dir": weights,
             "log_path": self.folder / f"{name}.log",
         }
         if self.case.serve.step_inputs:
