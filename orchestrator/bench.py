@@ -92,9 +92,10 @@ def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> boo
                 measure.warm_up(target, plan.group.workload)
             provenance = group.provenance(deployment, image, weights, draw)
             with group.telemetry(target) as telemetry:
-                for cell in plan.group.cells:
+                for number, cell in enumerate(plan.group.cells):
                     measure.settle(target)
-                    group.measure(cell, target, provenance, telemetry)
+                    notes = group.reset(target) if number else ()
+                    group.measure(cell, target, provenance, telemetry, notes)
     except CellError as error:
         group.fail(error)
     finally:
@@ -223,6 +224,7 @@ class Group:
             draw=draw,
             signatures=self._backend.failures(self._build),
             metrics=self._backend.metrics(self._build),
+            reset_path=self._backend.prefix_cache(self._build).reset_path,
         )
 
     def climb(self, deployment: Deployment) -> None:
@@ -251,8 +253,21 @@ class Group:
         for name, faults in telemetry.faults().items():
             self._folder.journal("telemetry-faults", source=name, count=faults.count, last=faults.last)
 
+    def reset(self, target: measure.Target) -> tuple[str, ...]:
+        """Let the next load find the prefix cache as the first one did; a failure is noted, not fatal."""
+        why = measure.reset_prefix_cache(target)
+        if not why:
+            return ()
+        self._folder.journal("prefix-cache-not-reset", group=self._plan.group.id, error=why)
+        return (f"the prefix cache still held the loads before it ({why})",)
+
     def measure(
-        self, cell: Cell, target: measure.Target, provenance: Provenance, telemetry: Telemetry
+        self,
+        cell: Cell,
+        target: measure.Target,
+        provenance: Provenance,
+        telemetry: Telemetry,
+        notes: tuple[str, ...],
     ) -> None:
         """One cell: load, judge, write at once."""
         cell_folder = self._folder.cell(cell.id)
@@ -269,6 +284,7 @@ class Group:
             telemetry=summarise(telemetry.samples(), span.steady_ns, span.end_ns),
             provenance=provenance,
             steps=tuple(self._steps),
+            notes=notes,
             phases_s=dict(self._phases_s),
         )
         self._save(result, record.exchanges, samples)

@@ -11,7 +11,7 @@ from shutil import rmtree
 
 from backends import load_backends
 from backends.contract import Accelerator, Backend
-from orchestrator import artifacts, bench, planning
+from orchestrator import artifacts, bench, planning, steps
 from orchestrator.catalog import loader
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeKind
@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN_BYTES = 200 * 2**20
 DOLLY = "databricks-dolly-15k.jsonl"
 # What we put into the cache folder
-CACHED = ("models", "artifacts", "venvs", "wheels", "prompts", "bases.json", "*.lock", "levelbench-build-*")
+CACHED = ("models", "artifacts", "venvs", "wheels", "prompts", "bases.*", "images.lock", "levelbench-build-*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def _check_host(place: Place, prepared: Prepared, console: Console) -> None:
     needs = preflight.Needs(
         accelerator=group.group.accelerator,
         runtime=group.group.runtime,
-        cache_bytes=prepared.plan.disk_bytes,
+        cache_bytes=prepared.plan.disk_bytes - steps.held_bytes(prepared.plan, place.cache_dir),
         runs_bytes=RUN_BYTES,
         memory_bytes=max(g.memory_bytes for g in prepared.plan.groups),
         ports=(place.port,) if group.group.runtime is RuntimeKind.PROCESS else (),

@@ -18,7 +18,9 @@ from backends.contract import (
     Refusal,
     Release,
     RequestField,
+    ServeSpec,
     Setup,
+    StepSpec,
     Value,
 )
 from orchestrator.catalog import loader
@@ -300,6 +302,7 @@ def _group(
     extra = words_for(chosen.backend, request.extra_args, request.backends)
     launch = amend(backend.serve(setup), backend.deviations(setup), extra)
     check((*steps, launch.serve))
+    _require_inputs(steps, launch.serve)
     base = build.based_on(request.base)
     group = CellGroup(
         backend=chosen.backend,
@@ -328,6 +331,21 @@ def _group(
         deviations=(*_runtime_deviation(runtime), *launch.deviations),
         port=request.port,
     )
+
+
+def _require_inputs(steps: tuple[StepSpec, ...], serve: ServeSpec) -> None:
+    """RequestError where a command reads what no step before it makes: an adapter's fault, told before
+    anything is fetched for it."""
+    made: set[str] = set()
+    for launch in (*steps, serve):
+        missing = [name for name in launch.step_inputs if name not in made]
+        if missing:
+            reader = f"step {launch.id}" if isinstance(launch, StepSpec) else "the engine"
+            raise RequestError(
+                f"{reader} reads {{step:{missing[0]}}}, which no step before it makes",
+                hint="a fault of the adapter: see its `steps`",
+            )
+        made |= {launch.id} if isinstance(launch, StepSpec) else set()
 
 
 def _runtime_deviation(runtime: RuntimeKind) -> tuple[Deviation, ...]:

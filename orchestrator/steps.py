@@ -13,12 +13,12 @@ from pathlib import Path
 
 from backends.contract import FailureSignature, ImageSpec, StepSpec
 from orchestrator import fetch
-from orchestrator.artifacts import ARTIFACTS, MODELS, Artifact, Making, Order, Progress, Store
+from orchestrator.artifacts import ARTIFACTS, MODELS, Artifact, Making, Order, Progress, Store, find
 from orchestrator.domain.failure import classify
 from orchestrator.domain.model import Model
-from orchestrator.domain.plan import GroupPlan
+from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.domain.provenance import Gpu, Image
-from orchestrator.errors import CellError, HostError, RequestError
+from orchestrator.errors import CellError, HostError
 from orchestrator.interrupts import Interrupts
 from orchestrator.ready import recent, tail
 from orchestrator.render import FOLDER
@@ -77,7 +77,7 @@ def weights(model: Model, shop: Workshop) -> Artifact:
     """The model's weights, from the cache where they are whole, else made or fetched."""
     address = weights_key(model)
     order = Order(
-        home=shop.store.cache_dir / MODELS / f"{model.id}-{address}",
+        home=_weights_home(model, shop.store.cache_dir),
         key=address,
         title=model.origin,
         estimate_bytes=model.weights_bytes,
@@ -88,12 +88,6 @@ def weights(model: Model, shop: Workshop) -> Artifact:
 
 def output(step: StepSpec, inputs: Inputs, shop: Workshop) -> Artifact:
     """What the step makes, from the cache where it is whole, else made now."""
-    missing = [name for name in step.step_inputs if name not in inputs.earlier]
-    if missing:
-        raise RequestError(
-            f"step {step.id} reads {missing[0]!r}, which no step before it makes",
-            hint="a fault of the adapter: see its `steps`",
-        )
     address = step_key(step, inputs)
     order = Order(
         home=shop.store.cache_dir / ARTIFACTS / f"{inputs.label}-{step.id}-{address}",
@@ -115,9 +109,15 @@ def label(plan: GroupPlan) -> str:
     return f"{plan.group.backend}-{plan.model.id}"
 
 
+def held_bytes(plan: Plan, cache_dir: Path) -> int:
+    """Of the disk that the plan counts, what its models have taken already."""
+    return sum(m.weights_bytes for m in plan.models if find(_weights_home(m, cache_dir)) is not None)
+
+
 def weights_key(model: Model) -> str:
     """12 characters that change with anything that could change the weights."""
-    origin = model.origin if model.made is None else synthetic.fingerprint(model.made.recipe)
+    fetched = (model.origin, *fetch.patterns(model.formats))
+    origin = "\n".join(fetched) if model.made is None else synthetic.fingerprint(model.made.recipe)
     return hashlib.sha256(origin.encode()).hexdigest()[:12]
 
 
@@ -140,6 +140,10 @@ def step_key(step: StepSpec, inputs: Inputs) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def _weights_home(model: Model, cache_dir: Path) -> Path:
+    return cache_dir / MODELS / f"{model.id}-{weights_key(model)}"
+
+
 def _fill(model: Model, folder: Path, shop: Workshop) -> Making:
     """Put the weights into the folder."""
     if model.made is not None:
@@ -151,6 +155,7 @@ def _fill(model: Model, folder: Path, shop: Workshop) -> Making:
     job = fetch.Job(
         name=shop.job_name("weights"),
         hub=model.hub,
+        patterns=fetch.patterns(model.formats),
         folder=folder,
         log_path=shop.log_path("weights"),
         token=shop.token,
@@ -177,7 +182,7 @@ def _run(step: StepSpec, inputs: Inputs, folder: Path, shop: Workshop) -> Making
     with shop.interrupts.deferred():
         end = shop.runtime.run(spec, shop.progress, shop.interrupts.check)
     _require_well(spec, end, inputs.signatures)
-    return Making(wall_s=end.wall_s, peak_memory_bytes=end.peak_memory_bytes)
+    return Making(wall_s=end.wall_s, peak_memory_bytes=end.peak_memory_bytes or None)
 
 
 def _require_well(spec: JobSpec, end: JobEnd, signatures: Sequence[FailureSignature]) -> None:

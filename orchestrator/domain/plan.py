@@ -55,12 +55,8 @@ class GroupPlan(Value):
     @property
     def memory_bytes(self) -> int:
         """Of the host: an engine on a GPU reads its weights through the page cache, which needs no room."""
-        return self.model.weights_bytes if self.group.accelerator is Accelerator.CPU else 0
-
-    @property
-    def disk_bytes(self) -> int:
-        images = sum(image.build.install_bytes for image in self.images)
-        return images + self.model.weights_bytes + sum(step.output_bytes for step in self.steps)
+        served_bytes = self.model.weights_bytes if self.group.accelerator is Accelerator.CPU else 0
+        return max(served_bytes, *(step.memory_bytes for step in self.steps), 0)
 
 
 class Refused(Value):
@@ -81,7 +77,18 @@ class Plan(Value):
 
     @property
     def disk_bytes(self) -> int:
-        return sum(g.disk_bytes for g in self.groups)
+        """Of everything that is made or fetched; what groups share counts once."""
+        images = dict.fromkeys(image for group in self.groups for image in group.images)
+        steps = {(g.group.backend, g.model.id, s.id): s.output_bytes for g in self.groups for s in g.steps}
+        return (
+            sum(image.build.install_bytes for image in images)
+            + sum(model.weights_bytes for model in self.models)
+            + sum(steps.values())
+        )
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        return tuple(dict.fromkeys(group.model for group in self.groups))
 
     @property
     def minutes(self) -> float:
