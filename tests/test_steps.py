@@ -131,6 +131,9 @@ def test_the_address_does_not_change_with_what_cannot(bench: Bench) -> None:
 
     assert key(bench) == key(bench, step) == key(bench, gpus=(GPU,))
     assert key(bench, gpu, gpus=(GPU,)) == key(bench, gpu, gpus=(twin,))
+    portable = made.step(gpu=True, portable=True)
+    larger = GPU.model_copy(update={"memory_bytes": 1})
+    assert key(bench, portable, gpus=(GPU,)) == key(bench, portable, gpus=(larger,)) == key(bench, portable)
 
 
 @pytest.mark.parametrize(
