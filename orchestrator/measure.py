@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import httpx
+
 from backends.contract import FailureSignature, Gauge, MetricsMap
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell, Load
@@ -30,6 +32,7 @@ WARMUP_USERS = 4
 WARMUP_TOKENS = 32
 SETTLE_S = 10.0
 SETTLE_POLL_S = 0.25
+RESET_S = 30.0
 ONE_USER = Load(users=1, system_prompt=SystemPrompt.WITHOUT)
 
 
@@ -43,6 +46,7 @@ class Target:
     draw: Draw
     signatures: tuple[FailureSignature, ...]
     metrics: MetricsMap | None
+    reset_path: str | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _looked_s: float = 0.0
@@ -157,6 +161,18 @@ def settle(target: Target) -> None:
         target.sleep(SETTLE_POLL_S)
         target.alive()
         busy = _busy(target)
+
+
+def reset_prefix_cache(target: Target) -> str:
+    """Empty the engine's prefix cache, where it has a way to: each load then begins as the first did. Why it
+    could not be emptied, or nothing."""
+    if target.reset_path is None:
+        return ""
+    try:
+        reply = httpx.post(target.deployment.url + target.reset_path, timeout=RESET_S, trust_env=False)
+    except httpx.HTTPError as error:
+        return f"POST {target.reset_path}: {type(error).__name__}: {error}"
+    return "" if reply.is_success else f"POST {target.reset_path}: {reply.status_code}"
 
 
 def _busy(target: Target) -> bool:

@@ -67,14 +67,14 @@ def test_a_plan_is_whole(asked: Request) -> None:
     (group,) = plan.groups
     *_, legend = told.splitlines()
 
-    words = ["engine", "model", "runtime", "image", "weights", *["step"] * len(group.steps), "argv"]
+    words = ["engine", "model", "runtime", "image", "weights", *["step"] * len(group.all_steps), "argv"]
     kinds = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line[2] != " "]
     assert words == [kind for kind in kinds if kind in words]
     assert ["requests", "workload", "cells", "prepare"] == [
         k for k in kinds if k in {"requests", "workload", "cells", "prepare"}
     ]
     assert len(group.deviations) == kinds.count("deviates")
-    launches = (*group.steps, group.serve)
+    launches = (*group.all_steps, group.serve)
     assert {step.id for step in group.steps} == {name for launch in launches for name in launch.step_inputs}
     used = {found for launch in launches for word in launch.argv for found in PLACEHOLDER.findall(word)}
     assert used <= set(PLACEHOLDER.findall(legend))

@@ -20,8 +20,8 @@ from backends.contract import COMMON_FAILURES, FailureCause, FailureSignature, S
 from orchestrator import steps
 from orchestrator.artifacts import Artifact, Making, Order
 from orchestrator.domain.provenance import Gpu, Image
-from orchestrator.errors import CellError, HostError, Interrupted, RequestError
-from orchestrator.runtime.interface import JobEnd, State
+from orchestrator.errors import CellError, HostError, Interrupted
+from orchestrator.runtime.interface import JobEnd, JobSpec, State
 from tests.fakes.runtime import FakeRuntime
 from tests.runtime import made
 from tests.workshop import Bench, left
@@ -124,22 +124,16 @@ def test_the_address_changes_with_all_that_could_change_the_output(bench: Bench)
 
 
 def test_the_address_does_not_change_with_what_cannot(bench: Bench) -> None:
-    """Titles, estimates, deadlines; which of two equal GPUs; a GPU that the step does not use, or that what it
-    makes is not bound to."""
+    """Titles, estimates, deadlines; which of two equal GPUs; a GPU that the step does not use."""
     step = made.step(title="other", deadline_s=1.0, output_bytes=9, memory_bytes=9)
-    gpu, portable = made.step(gpu=True), made.step(gpu=True, portable=True)
-    other = GPU.model_copy(update={"name": "A100", "compute_capability": (8, 0), "memory_bytes": 1})
+    gpu = made.step(gpu=True)
     twin = GPU.model_copy(update={"uuid": "GPU-2", "driver": "2"})
 
     assert key(bench) == key(bench, step) == key(bench, gpus=(GPU,))
     assert key(bench, gpu, gpus=(GPU,)) == key(bench, gpu, gpus=(twin,))
-    assert key(bench, portable, gpus=(GPU,)) == key(bench, portable, gpus=(other,)) == key(bench, portable)
-
-
-def test_a_step_that_reads_what_nobody_makes_is_a_fault_of_the_adapter(bench: Bench) -> None:
-    """Told before anything is run."""
-    with pytest.raises(RequestError, match="step build reads 'convert', which no step before it makes"):
-        output(bench, made.step("work", "{step:convert}/x"))
+    portable = made.step(gpu=True, portable=True)
+    larger = GPU.model_copy(update={"memory_bytes": 1})
+    assert key(bench, portable, gpus=(GPU,)) == key(bench, portable, gpus=(larger,)) == key(bench, portable)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +158,25 @@ def test_a_step_that_fails_fails_the_cell(bench: Bench, end: JobEnd, said: str, 
 
     assert cause is caught.value.cause
     assert "stub step starts\n100 %" == caught.value.log_tail
+    assert [] == left(bench.cache, "artifacts")
+
+
+def test_a_signal_while_a_step_is_started_waits_for_the_next_look(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has been started is known before the run ends."""
+    run, known = FakeRuntime.run, list[str]()
+
+    def signalled(self: FakeRuntime, spec: JobSpec, on_line: Any, watch: Callable[[], None]) -> JobEnd:
+        signal.raise_signal(signal.SIGINT)
+        known.append(spec.step.id)
+        return run(self, spec, on_line, watch)
+
+    monkeypatch.setattr(FakeRuntime, "run", signalled)
+    with bench.interrupts.installed(), pytest.raises(Interrupted):
+        output(bench, made.step())
+
+    assert ["build"] == known
     assert [] == left(bench.cache, "artifacts")
 
 
@@ -221,8 +234,7 @@ def test_an_interrupt_ends_a_step(real: tuple[Bench, Image]) -> None:
         if text == "stub step hangs":
             signal.raise_signal(signal.SIGTERM)
 
-    shop = bench.shop()
-    object.__setattr__(shop, "progress", heard)
+    shop = dataclasses.replace(bench.shop(), progress=heard)
     with bench.interrupts.installed(), pytest.raises(Interrupted):
         steps.output(made.step("hang"), inputs(bench, image), shop)
 

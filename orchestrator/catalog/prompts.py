@@ -95,6 +95,12 @@ def load(spec: PromptSpec, *, dolly_path: Path | None, count_tokens: Callable[[s
     return PromptSet(file.name, _digest(file.content, spec, kept), tuple(texts[i] for i in kept))
 
 
+def examples(source: PromptSource, dolly_path: Path | None) -> tuple[str, tuple[Prompt, ...]]:
+    """The name of a prompt file and all that it holds, replies included."""
+    file = _file(source, dolly_path)
+    return file.name, parse(file.content, file.path)
+
+
 def parse(content: bytes, path: Path) -> tuple[Prompt, ...]:
     """Every line of a prompt file; `path` is for the error of a malformed one."""
     lines = content.removesuffix(b"\n").split(b"\n")

@@ -197,7 +197,7 @@ class LoadClient:
         """Run one stretch. `watch` is called a few times a second and may raise to end it at once;
         the client is then stopped and the exception goes on."""
         self._stretches += 1
-        shards = len(self._pipes)
+        shards = min(len(self._pipes), spec.users)  # a process without users has nothing to do
         folders = [Path(self._folder.name, f"{self._stretches}-{shard}") for shard in range(shards)]
         with ExitStack() as stack:
             shares = [_Share(stack.enter_context(closing(Reader(folder)))) for folder in folders]
@@ -207,17 +207,17 @@ class LoadClient:
                 stack.callback(rmtree, folder)
                 self._send(shard, Order(spec, shard, shards, folder))
             try:
-                self._begin()
+                self._begin(shards)
                 self._follow(stretch, on_live, watch)
             except BaseException:
-                self._halt()
+                self._halt(shards)
                 raise
             stretch.catch_up()
         return stretch.record()
 
     def _follow(self, stretch: _Stretch, on_live: Callable[[Live], None], watch: Callable[[], None]) -> None:
         # counted in polls: our own sleep (Ctrl-Z, a suspended host) is not the client's silence
-        silent_s = dict.fromkeys(range(len(self._pipes)), 0.0)
+        silent_s = dict.fromkeys(range(len(stretch.shares)), 0.0)
         while not stretch.over:
             watch()
             heard = self._listen(stretch, POLL_S)
@@ -229,13 +229,13 @@ class LoadClient:
                 stretch.catch_up()
                 on_live(stretch.live())
 
-    def _begin(self) -> None:
+    def _begin(self, shards: int) -> None:
         """Wait until every process is ready, then let them all begin at once."""
-        for shard in range(len(self._pipes)):
+        for shard in range(shards):
             if self._receive(shard, SILENT_S) is None:
                 raise self._silent(shard)
         start_ns = perf_counter_ns() + round(BEGIN_S * 1e9)
-        for shard in range(len(self._pipes)):
+        for shard in range(shards):
             self._send(shard, start_ns)
 
     def _listen(self, stretch: _Stretch, timeout_s: float) -> set[int]:
@@ -250,10 +250,10 @@ class LoadClient:
                 stretch.shares[shard].progress = message
         return heard
 
-    def _halt(self) -> None:
+    def _halt(self, shards: int) -> None:
         """Stop the current stretch and wait until the client is idle again, or end its processes: a signal may
         have come in the middle of a message, and what follows then is no message."""
-        for shard in range(len(self._pipes)):
+        for shard in range(shards):
             self._halt_one(shard)
 
     def _halt_one(self, shard: int) -> None:

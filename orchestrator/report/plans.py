@@ -57,9 +57,12 @@ def _group(plan: GroupPlan) -> Iterator[str]:
     else:
         yield f"  image     {plan.image.template} from {plan.base}"
     yield f"  weights   {plan.model.origin}"
-    for step in plan.steps:
-        yield f"  step      {step.id}: {step.title} ({', '.join(_facts(step))})"
+    for step in plan.all_steps:
+        where = "" if step.image is None else f", in {step.image.template} from {step.image.build.base}"
+        yield f"  step      {step.id}: {step.title}{where}; {', '.join(_takes(step))}"
         yield f"            {shlex.join(step.argv)}"
+        for file in step.files:
+            yield f"            {{config}}/{file.path}, {count(len(file.text.splitlines()), 'line')}"
     yield f"  argv      {shlex.join(plan.serve.argv)}"
     for name, value in sorted(plan.serve.env.items()):
         yield f"  env       {name}={value}"
@@ -76,15 +79,16 @@ def _group(plan: GroupPlan) -> Iterator[str]:
         yield f"  deviates  {deviation.setting} {deviation.value}: {deviation.reason}"
 
 
-def _facts(step: StepSpec) -> Iterator[str]:
-    """What a step takes and gives, besides its command."""
-    if step.image is not None:
-        yield f"in {step.image.template} from {step.image.build.base}"
+def _takes(step: StepSpec) -> Iterator[str]:
+    """What a step takes of the host."""
     if step.gpu:
-        yield "on the GPU, of use on any" if step.portable else "on the GPU, of use on its kind only"
+        yield "on the GPU"
+        if step.portable:
+            yield "for any GPU"
     if step.memory_bytes:
-        yield f"{_size(step.memory_bytes)} of memory"
-    yield f"makes {_size(step.output_bytes)}"
+        yield f"in {_size(step.memory_bytes)} of memory"
+    yield f"about {_size(step.output_bytes)}"
+    yield f"at most {step.deadline_s / 60:.0f} min"
 
 
 def _size(size_bytes: int) -> str:
@@ -95,7 +99,7 @@ def _size(size_bytes: int) -> str:
 
 def _explained(plan: Plan) -> Iterator[str]:
     """The placeholders that occur, in words."""
-    launches: list[Launch] = [launch for group in plan.groups for launch in (*group.steps, group.serve)]
+    launches: list[Launch] = [launch for group in plan.groups for launch in (*group.all_steps, group.serve)]
     words = [word for launch in launches for word in (*launch.argv, *launch.env.values())]
     words += ["{config}" for launch in launches if launch.files]
     yield from (f"{name} {what}" for name, what in _PLACEHOLDERS.items() if any(name in w for w in words))

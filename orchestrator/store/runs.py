@@ -47,14 +47,16 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, root: Path, run_id: str, plan: dict[str, Any], *, cells: Sequence[Cell] = ()
+        cls, root: Path, run_id: str, plan: dict[str, Any], *, cells: Sequence[Cell] = (), latest: bool = True
     ) -> RunFolder:
-        """Begin a run; its id gets a suffix if the name is taken. `cells` are those it is going to measure."""
+        """Begin a run; its id gets a suffix if the name is taken. `cells` are those it is going to measure;
+        one that measures nothing is not the `latest`."""
         run = cls(_new_folder(root, run_id))
         head = {"run": run.id, "created_at": utc_now(), "plan": plan, "cells": [c.id for c in cells]}
         text = json.dumps(head, indent=2, ensure_ascii=False)
         files.write_atomically(run.path / RUN, text.encode() + b"\n")
-        files.point_link(root / LATEST, run.id)
+        if latest:
+            files.point_link(root / LATEST, run.id)
         return run
 
     @classmethod
