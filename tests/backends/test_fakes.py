@@ -236,7 +236,9 @@ def test_an_adapter_drives_its_engine_in_a_process(
     metrics = case.backend.metrics(case.build)
     fixed = any(word.startswith("/") for word in case.serve.argv)
     if fixed or (metrics is not None and metrics.port is not None):
-        pytest.skip("its program, its folder or its figures have a fixed place, which only a container can give")
+        pytest.skip(
+            "its program, its folder or its figures have a fixed place, which only a container can give"
+        )
     name, personality = image.personality(case.backend.name, case.release.id)
     programs = tmp_path / "venv" / "bin"
     programs.mkdir(parents=True)
