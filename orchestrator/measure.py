@@ -10,7 +10,8 @@ from backends.contract import FailureSignature, Gauge, MetricsMap
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell, Load
 from orchestrator.domain.exchange import Exchange, Outcome
-from orchestrator.domain.metrics import Metrics, Span, summarise
+from orchestrator.domain.metrics import Asked, Metrics, summarise
+from orchestrator.domain.windows import Span
 from orchestrator.domain.workload import SystemPrompt, Workload
 from orchestrator.errors import CellError
 from orchestrator.host.prometheus import scrape
@@ -132,6 +133,7 @@ def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics,
         record.exchanges,
         span,
         window_s=workload.window_s,
+        asked=Asked(users=users, think_s=workload.think_s),
         client_cpu_s=record.client_cpu_s,
         client_late_s=record.client_late_s,
         client_realtime=record.client_realtime,

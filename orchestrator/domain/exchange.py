@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Nanoseconds = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int64]
 
 
 class Outcome(str, Enum):
@@ -35,7 +36,16 @@ class Outcome(str, Enum):
         return self not in (Outcome.OK, Outcome.CUT)
 
 
-def _no_events() -> Nanoseconds:
+class TokenSource(str, Enum):
+    """Who counted an answer's tokens, the most trusted first."""
+
+    USAGE = "usage"
+    STATED = "stated"
+    TOKENIZER = "tokenizer"
+    EVENTS = "events"
+
+
+def _none() -> Counts:
     return np.empty(0, np.int64)
 
 
@@ -48,6 +58,11 @@ class Exchange:
     any kind (a role-only chunk counts), `first_token_ns` the first with generated content,
     `first_visible_ns` the first whose text is not only reasoning. `connects` counts connections opened
     for it (0 on a kept-alive one).
+
+    `scheduled_ns` is when an open loop meant to send it; 0 in a closed loop. Of the lists beside `event_ns`,
+    which are as long as it or empty, `event_tokens` holds what the dialect states of each event, and
+    `literal_tokens` each event's text stripped and tokenised again, as the article's client counted.
+    `text_tokens` is the whole text tokenised again.
     """
 
     id: str
@@ -60,7 +75,7 @@ class Exchange:
     first_event_ns: int = 0
     first_token_ns: int = 0
     first_visible_ns: int = 0
-    event_ns: Nanoseconds = field(default_factory=_no_events)
+    event_ns: Nanoseconds = field(default_factory=_none)
     status: int = 0
     detail: str = ""
     finish_reason: str = ""
@@ -68,8 +83,31 @@ class Exchange:
     completion_tokens: int | None = None
     text_chars: int = 0
     connects: int = 0
+    scheduled_ns: int = 0
+    event_tokens: Counts = field(default_factory=_none)
+    literal_tokens: Counts = field(default_factory=_none)
+    text_tokens: int | None = None
+
+    @property
+    def tokens_from(self) -> TokenSource:
+        return self._count[0]
 
     @property
     def tokens(self) -> int:
-        """Generated tokens: the engine's own count where it gives one, else the events with content."""
-        return len(self.event_ns) if self.completion_tokens is None else self.completion_tokens
+        """Generated tokens by the first source that there is."""
+        return self._count[1]
+
+    @property
+    def counted(self) -> bool:
+        """Whether somebody counted its tokens, so that they need not be guessed from its events."""
+        return self.tokens_from is not TokenSource.EVENTS
+
+    @property
+    def _count(self) -> tuple[TokenSource, int]:
+        if self.completion_tokens is not None:
+            return TokenSource.USAGE, self.completion_tokens
+        if len(self.event_tokens):
+            return TokenSource.STATED, int(self.event_tokens.sum())
+        if self.text_tokens is not None:
+            return TokenSource.TOKENIZER, self.text_tokens
+        return TokenSource.EVENTS, len(self.event_ns)

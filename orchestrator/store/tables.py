@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.domain.exchange import Exchange, Outcome
+from orchestrator.domain.exchange import Exchange, Nanoseconds, Outcome
 from orchestrator.domain.telemetry import Sample
 from orchestrator.errors import RequestError
 
@@ -35,8 +35,14 @@ EXCHANGES = pa.schema(
         pa.field("completion_tokens", pa.int64()),
         pa.field("text_chars", pa.int64(), nullable=False),
         pa.field("connects", pa.int32(), nullable=False),
+        pa.field("scheduled_ns", pa.int64(), nullable=False),
+        pa.field("event_tokens", pa.list_(pa.field("element", pa.int64(), nullable=False)), nullable=False),
+        pa.field("literal_tokens", pa.list_(pa.field("element", pa.int64(), nullable=False)), nullable=False),
+        pa.field("text_tokens", pa.int64()),
     ]
 )
+
+LISTS = ("event_ns", "event_tokens", "literal_tokens")
 
 TELEMETRY = pa.schema(
     [
@@ -66,11 +72,11 @@ def telemetry_bytes(samples: Sequence[Sample]) -> bytes:
 def read_exchanges(path: Path) -> list[Exchange]:
     """The exchanges of a cell, in the order in which they were written."""
     table = _read(path, EXCHANGES)
-    events = _lists(table.column("event_ns").combine_chunks())
-    rows = table.drop_columns(["event_ns"]).to_pylist()
+    lists = zip(*(_lists(table.column(name).combine_chunks()) for name in LISTS), strict=True)
+    rows = table.drop_columns(list(LISTS)).to_pylist()
     return [
-        Exchange(**{**row, "outcome": Outcome(row["outcome"])}, event_ns=event_ns)
-        for row, event_ns in zip(rows, events, strict=True)
+        Exchange(**{**row, "outcome": Outcome(row["outcome"])}, **dict(zip(LISTS, of, strict=True)))
+        for row, of in zip(rows, lists, strict=True)
     ]
 
 
@@ -85,21 +91,21 @@ def read_samples(path: Path) -> list[Sample]:
 
 
 def _column(exchanges: Sequence[Exchange], field: Any) -> Any:
-    if field.name == "event_ns":
-        return _list_column(exchanges, field.type)
+    if field.name in LISTS:
+        return _list_column([getattr(x, field.name) for x in exchanges], field.type)
     if field.name == "outcome":
         return pa.array([x.outcome.value for x in exchanges], field.type)
     return pa.array([getattr(x, field.name) for x in exchanges], field.type)
 
 
-def _list_column(exchanges: Sequence[Exchange], kind: Any) -> Any:
+def _list_column(lists: Sequence[Nanoseconds], kind: Any) -> Any:
     """All events at once: converting a list per exchange takes a hundred times as long."""
-    ends = np.cumsum([0, *(len(x.event_ns) for x in exchanges)], dtype=np.int32)
-    values = np.concatenate([np.empty(0, np.int64), *(x.event_ns for x in exchanges)])
+    ends = np.cumsum([0, *map(len, lists)], dtype=np.int32)
+    values = np.concatenate([np.empty(0, np.int64), *lists])
     return pa.ListArray.from_arrays(pa.array(ends), pa.array(values), type=kind)
 
 
-def _lists(column: Any) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
+def _lists(column: Any) -> Iterator[Nanoseconds]:
     values = column.values.to_numpy()
     return (values[begin:end] for begin, end in pairwise(column.offsets.to_numpy()))
 

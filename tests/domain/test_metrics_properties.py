@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.domain.distribution import MIN_SAMPLES, distribution
 from orchestrator.domain.exchange import Exchange, Outcome
-from orchestrator.domain.metrics import MIN_SAMPLES, Metrics, Span, distribution, summarise
+from orchestrator.domain.metrics import Metrics, summarise
+from orchestrator.domain.windows import Span
 from tests.domain.made import exchange, ns, shifted, span
 
 SECONDS = st.integers(0, 30_000).map(lambda ms: ms / 1000)

@@ -30,7 +30,8 @@ def written(tmp_path: Path, some: list[Exchange]) -> list[Exchange]:
 
 
 def plain(x: Exchange) -> dict[str, object]:
-    return {f.name: getattr(x, f.name) for f in dataclasses.fields(x)} | {"event_ns": x.event_ns.tolist()}
+    lists = {name: getattr(x, name).tolist() for name in tables.LISTS}
+    return {f.name: getattr(x, f.name) for f in dataclasses.fields(x)} | lists
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
@@ -48,11 +49,20 @@ def test_types_come_back_too(tmp_path: Path) -> None:
         status=200,
         connects=1,
         text_chars=7,
+        scheduled_ns=5,
+        event_tokens=np.array([2, 3]),
+        text_tokens=4,
     )
     (back,) = written(tmp_path, [odd])
 
     assert (Outcome.STALL, None) == (back.outcome, back.completion_tokens)
     assert (np.dtype(np.int64), odd.detail) == (back.event_ns.dtype, back.detail)
+    assert ([2, 3], [], 4, 5) == (
+        back.event_tokens.tolist(),
+        back.literal_tokens.tolist(),
+        back.text_tokens,
+        back.scheduled_ns,
+    )
 
 
 def test_every_field_of_an_exchange_has_its_column() -> None:
