@@ -16,7 +16,8 @@ from orchestrator.domain.telemetry import Sample
 Floats = npt.NDArray[np.float64]
 
 GENERATED = f"metrics.{Gauge.GENERATED_TOKENS.value}"
-PROMPTS = f"metrics.{Gauge.PROMPT_TOKENS.value}"
+# The last reading may be one period of telemetry before the end, and a little more.
+UNREAD_S = 1.5
 
 
 class TokenCounts(Value):
@@ -85,12 +86,13 @@ def prompt_offsets(
 
 
 def counter_growth(samples: Sequence[Sample], name: str, from_ns: int, to_ns: int) -> float | None:
-    """How much a counter of the engine grew; None where it was not read on both sides of the span.
+    """How much a counter of the engine grew; None where the readings leave more of the span uncovered than one
+    period of telemetry at either side.
 
     Growth between two readings is shared out evenly. A fall is an engine that began to count anew.
     """
     read = sorted((s.t_ns, s.values[name]) for s in samples if name in s.values)
-    if not read or read[0][0] > from_ns or read[-1][0] < to_ns:
+    if not read or read[0][0] - from_ns > UNREAD_S * 1e9 or to_ns - read[-1][0] > UNREAD_S * 1e9:
         return None
     grown = np.cumsum([0.0, *(max(0.0, later[1] - before[1]) for before, later in pairwise(read))])
     at = np.interp([from_ns, to_ns], [t for t, _ in read], grown)

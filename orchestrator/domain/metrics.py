@@ -26,7 +26,7 @@ from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.intervals import SLICES, Bounds, mean_bounds, percentile_bounds
 from orchestrator.domain.request import Slo, kept, latency_s, normalized_latency_s, tpot_s
 from orchestrator.domain.stationarity import Stationarity, stationarity
-from orchestrator.domain.table import NEVER, Bools, Floats, Part, Ints, Table, busy_s, sums, table
+from orchestrator.domain.table import NEVER, Bools, Floats, Ints, Part, Table, busy_s, sums, table
 from orchestrator.domain.windows import (
     Parts,
     Presence,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from backends.contract import Value
-from orchestrator.domain.counts import PromptOffsets, TokenCounts
+from orchestrator.domain.counts import UNREAD_S, PromptOffsets, TokenCounts
 from orchestrator.domain.distribution import Distribution
 from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
 from orchestrator.domain.metrics import Metrics
@@ -19,11 +19,11 @@ MIN_REQUESTS = 5
 MIN_LOAD_SHARE = 0.95
 MIN_TOKENS_PER_EVENT = 0.95
 # How far two counts of the same answers may be apart, as a share of the larger. A text that is tokenised again
-# seldom gives exactly the tokens that were generated; a counter is read once a second, so at its edges a span
-# may be wrong by two seconds.
+# seldom gives exactly the tokens that were generated; a counter is read once a second, so that some of the span
+# may be missing at either side.
 MAX_APART = 0.02
 MAX_APART_TOKENIZER = 0.05
-COUNTER_EDGES_S = 2.0
+COUNTER_EDGES_S = 2 * UNREAD_S
 MAX_CUT_SHARE = 0.25
 # Another batch adds up in another order, and a greedy answer may turn at any token where two are nearly alike.
 MAX_CANARY_SHARE = 0.3

@@ -14,7 +14,7 @@ from math import ceil
 import numpy as np
 
 from backends.contract import Value
-from orchestrator.domain.table import NEVER, Bools, Floats, Part, Ints, Table, busy_s, sums
+from orchestrator.domain.table import NEVER, Bools, Floats, Ints, Part, Table, busy_s, sums
 
 ACTIVE_SHARE = 0.95
 # A steady window found by users that is shorter than this share of what follows the ramp is not taken.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,11 +30,13 @@ def literal(*exchanges: Exchange, pings_s: Sequence[float] = ()) -> Article:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(1, " the"), (0, "\n\n"), (0, ""), (2, " two words "), (1, "word\n\n")]
+    ("count", "text"), [(1, " the"), (0, "\n\n"), (0, ""), (3, " two words "), (1, "word\n\n")]
 )
 def test_a_chunk_is_stripped_before_it_is_tokenised(count: int, text: str) -> None:
     """White space alone is no token there."""
-    assert count == literal_tokens(text, lambda stripped: [len(word) for word in stripped.split()])
+    assert count == literal_tokens(
+        text, lambda stripped: [len(piece) for piece in re.findall(r"\s+|\w+", stripped)]
+    )
 
 
 def test_averages_go_over_everything() -> None:

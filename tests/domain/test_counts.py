@@ -132,7 +132,17 @@ def test_a_counter_that_falls_has_begun_anew() -> None:
     assert 150.0 == counter_growth(samples((0, 100.0), (10, 200.0), (20, 0.0), (30, 50.0)), GENERATED, 0, 30)
 
 
-@pytest.mark.parametrize("read", [samples(), samples((5, 1.0), (30, 9.0)), samples((0, 1.0), (9, 9.0))])
-def test_a_counter_that_was_not_read_on_both_sides_is_unknown(read: list[Sample]) -> None:
-    """Nothing is guessed beyond the readings."""
-    assert None is counter_growth(read, GENERATED, 3, 20)
+S = 10**9
+
+
+@pytest.mark.parametrize(
+    "read", [samples(), samples((5 * S, 1.0), (20 * S, 9.0)), samples((0, 1.0), (18 * S, 9.0))]
+)
+def test_a_counter_that_was_not_read_near_both_ends_is_unknown(read: list[Sample]) -> None:
+    """Two seconds without a reading are too many."""
+    assert None is counter_growth(read, GENERATED, 3 * S, 20 * S)
+
+
+def test_a_period_of_telemetry_may_be_missing_at_either_end() -> None:
+    """Nothing is guessed beyond the readings; the verdict's bound allows for it."""
+    assert 8.0 == counter_growth(samples((4 * S, 1.0), (19 * S, 9.0)), GENERATED, 3 * S, 20 * S)

@@ -257,7 +257,7 @@ def test_a_drain_is_told() -> None:
     early = [x for x in FAST if x.end_ns < ns(20)]
     text = report(result(cell(), early))
 
-    assert "drain: the last 5.4" in text
+    assert "drain: the last 5.21 s" in text
     assert "| steady, drain |" in text
     assert "1 of 1 users stopped before the end of measuring" in text
 
