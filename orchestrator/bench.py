@@ -14,7 +14,7 @@ from time import perf_counter
 from tokenizers import Tokenizer
 
 from backends.contract import Accelerator, Backend, ImageSpec, Template
-from orchestrator import dolly, measure, quantizing, steps
+from orchestrator import dolly, judging, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import chat_template, prompts
 from orchestrator.catalog.chat_template import ChatTemplate
@@ -28,7 +28,6 @@ from orchestrator.domain.telemetry import Sample
 from orchestrator.domain.verdict import judge
 from orchestrator.errors import CellError
 from orchestrator.host import sources
-from orchestrator.host.summary import summarise
 from orchestrator.host.telemetry import Telemetry
 from orchestrator.interrupts import Interrupts
 from orchestrator.load.client import LoadClient
@@ -286,19 +285,24 @@ class Group:
         started_at = utc_now()
         with self.phase(Phase.MEASURE, cell.load.id):
             record, metrics, span = measure.load(target, cell, self._kit.console)
-        samples = [s for s in telemetry.samples() if span.start_ns <= s.t_ns <= span.end_ns]
+        samples = telemetry.samples()
+        summary = judging.steady_summary(samples, metrics, span)
+        emptied = None if target.reset_path is None else not notes
+        evidence = judging.evidence(cell, samples, summary, span, prefix_reset=emptied)
         result = Result(
             cell=cell,
             started_at=started_at,
             metrics=metrics,
-            verdict=judge(metrics, users=cell.load.users),
-            telemetry=summarise(telemetry.samples(), span.steady_ns, span.end_ns),
+            verdict=judge(metrics, users=cell.load.users, evidence=evidence),
+            evidence=evidence,
+            telemetry=summary,
             provenance=provenance,
             steps=tuple(self._steps),
             notes=notes,
             phases_s=dict(self._phases_s),
         )
-        self._save(result, record.exchanges, samples)
+        during = [s for s in samples if span.start_ns <= s.t_ns <= span.end_ns]
+        self._save(result, record.exchanges, during)
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
 
     def provenance(self, deployment: Deployment, image: Image, weights: Artifact, draw: Draw) -> Provenance:

@@ -12,7 +12,8 @@ from backends.contract import FailureSignature, Gauge, MetricsMap
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell, Load
 from orchestrator.domain.exchange import Exchange, Outcome
-from orchestrator.domain.metrics import Metrics, Span, summarise
+from orchestrator.domain.metrics import Asked, ClientSide, Metrics, summarise
+from orchestrator.domain.windows import Span
 from orchestrator.domain.workload import SystemPrompt, Workload
 from orchestrator.errors import CellError
 from orchestrator.host.prometheus import scrape
@@ -139,10 +140,13 @@ def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics,
         record.exchanges,
         span,
         window_s=workload.window_s,
-        client_cpu_s=record.client_cpu_s,
-        client_late_s=record.client_late_s,
-        client_realtime=record.client_realtime,
-        client_clock_steps=record.clock_steps,
+        asked=Asked(users=users, think_s=workload.think_s),
+        client=ClientSide(
+            cpu_s=record.client_cpu_s,
+            late_s=record.client_late_s,
+            realtime=record.client_realtime,
+            clock_steps=record.clock_steps,
+        ),
     )
     return record, metrics, span
 

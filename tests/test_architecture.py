@@ -45,7 +45,7 @@ LAYERS = (
         "orchestrator.planning",
         "orchestrator.quantizing",
     ),
-    ("orchestrator.measure", "orchestrator.bench", "orchestrator.selftest"),
+    ("orchestrator.judging", "orchestrator.measure", "orchestrator.bench", "orchestrator.selftest"),
     ("orchestrator.invocation",),
     ("orchestrator.cli",),
 )

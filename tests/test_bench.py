@@ -37,8 +37,8 @@ from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.exchange import Outcome
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Host
+from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Phase, Result
-from orchestrator.domain.verdict import Level
 from orchestrator.errors import BenchError, CellError, HostError, Interrupted
 from orchestrator.host import sources
 from orchestrator.host.telemetry import Source

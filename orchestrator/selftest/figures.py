@@ -9,8 +9,8 @@ import numpy.typing as npt
 from pydantic import AwareDatetime, Field
 
 from backends.contract import Value
+from orchestrator.domain.distribution import Distribution, distribution
 from orchestrator.domain.exchange import UNSTAMPED, Exchange, Outcome
-from orchestrator.domain.metrics import Distribution, distribution
 from orchestrator.domain.provenance import Host
 from orchestrator.load.client import Record
 from orchestrator.selftest.server import Log, Schedule, Written

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.domain.metrics import Distribution
+from orchestrator.domain.distribution import Distribution
 from orchestrator.report.units import NOTHING, number, percentile
 from orchestrator.selftest.figures import (
     CPU_LIMIT_S,

@@ -35,7 +35,14 @@ def received(stamps: list[int], lags: list[int], outcome: Outcome = Outcome.OK) 
 
 
 def of(x: Exchange, written: Written = WRITTEN) -> Point:
-    record = Record([x], 0, 1000 * MS, client_cpu_s=0.5, client_late_s=(), client_realtime=True)
+    record = Record(
+        [x],
+        0,
+        1000 * MS,
+        client_cpu_s=0.5,
+        client_late_s=(),
+        client_realtime=True,
+    )
     return point(7, record, {"x": written}, SCHEDULE, steal_s=0.01)
 
 
