@@ -21,8 +21,8 @@ import pytest
 from backends.contract import FailureCause, Profile
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Image
+from orchestrator.domain.reasons import Reason
 from orchestrator.domain.result import Failure, Phase
-from orchestrator.domain.verdict import Reason
 from orchestrator.host import sources
 from tests import pipelines_made
 from tests.pipelines_made import A100, H200, ROOT, TOKEN, Ran, Rig, plan, with_step
