@@ -71,7 +71,8 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     whether it can be had."""
     backends, host = load_backends(), facts.host()
     accelerator = choose_accelerator(request, backends, host)
-    traits = facts.traits(accelerator, host)
+    at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
+    traits = facts.traits(accelerator, host).model_copy(update=at_hand)
     chosen, _ = planning.choose_builds(request, backends, traits)
     runtime, notes = choose(
         request.runtime,

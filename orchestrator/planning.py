@@ -26,7 +26,7 @@ from backends.contract import (
 from orchestrator.catalog import loader
 from orchestrator.domain.cell import CellGroup, Load, RuntimeChoice, RuntimeKind
 from orchestrator.domain.model import Model
-from orchestrator.domain.plan import GroupPlan, Plan, Refused
+from orchestrator.domain.plan import GroupPlan, Plan, Refused, artifact_label
 from orchestrator.domain.workload import Workload
 from orchestrator.errors import RequestError, unknown
 from orchestrator.launching import amend, check, words_for
@@ -161,7 +161,7 @@ def _choose(
         return _no_build(backend, release, backends, host)
     refusals = []
     for model in models:
-        setup = _setup(request, build, model, host)
+        setup = _setup(request, backend, build, model, host)
         refusal = _refusal(request, backend, setup, workload)
         if refusal is None:
             return Chosen(backend=name, model=model, setup=setup)
@@ -174,13 +174,15 @@ def _choose(
     )
 
 
-def _setup(request: Request, build: Build, model: Model, host: HostTraits) -> Setup:
+def _setup(request: Request, backend: Backend, build: Build, model: Model, host: HostTraits) -> Setup:
+    made = f"{artifact_label(backend.name, build.release, model.id)}-"
     return Setup(
         build=build,
         model=model.traits,
         profile=request.profile,
         host=host,
         prefix_caching=request.prefix_caching,
+        finished=tuple(name.removeprefix(made) for name in host.artifacts if name.startswith(made)),
     )
 
 
@@ -192,7 +194,7 @@ def _instead(
     def is_served(build: Build | None, model_id: str) -> bool:
         if build is None:
             return False
-        setup = _setup(request, build, loader.model(model_id), host)
+        setup = _setup(request, backend, build, loader.model(model_id), host)
         return _refusal(request, backend, setup, workload) is None
 
     asked = [model.id for model in loader.choices(request.model)]

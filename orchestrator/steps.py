@@ -13,10 +13,10 @@ from pathlib import Path
 
 from backends.contract import FailureSignature, ImageSpec, StepSpec
 from orchestrator import fetch
-from orchestrator.artifacts import ARTIFACTS, MODELS, Artifact, Making, Order, Progress, Store, find
+from orchestrator.artifacts import ARTIFACTS, MANIFEST, MODELS, Artifact, Making, Order, Progress, Store, find
 from orchestrator.domain.failure import classify
 from orchestrator.domain.model import Model
-from orchestrator.domain.plan import GroupPlan, Plan
+from orchestrator.domain.plan import GroupPlan, Plan, artifact_label
 from orchestrator.domain.provenance import Gpu, Image
 from orchestrator.errors import CellError, HostError
 from orchestrator.interrupts import Interrupts
@@ -114,8 +114,15 @@ def names(plan: GroupPlan) -> tuple[str, ...]:
 
 
 def label(plan: GroupPlan) -> str:
-    """What a group's artifacts are called, for people: profiles may share them."""
-    return f"{plan.group.backend}-{plan.model.id}"
+    return artifact_label(plan.group.backend, plan.group.release, plan.model.id)
+
+
+def at_hand(cache_dir: Path) -> tuple[str, ...]:
+    """What steps have made here, or what was brought here: names without addresses."""
+    found = (
+        path.parent.name.rpartition("-")[0] for path in (cache_dir / ARTIFACTS).glob(f"[!.]*/{MANIFEST}")
+    )
+    return tuple(sorted(set(found)))
 
 
 def held_bytes(plan: Plan, cache_dir: Path) -> int:
@@ -137,7 +144,7 @@ def step_key(step: StepSpec, inputs: Inputs) -> str:
     parts = {
         "step": step.model_dump(mode="json", exclude=WITHOUT_EFFECT),
         "programs": programs,
-        "image": inputs.images[spec].digest,
+        "image": _maker(step, inputs.images[spec]),
         "model": [inputs.model_folder, inputs.weights.digest],
         "steps": {name: inputs.earlier[name].key for name in step.step_inputs},
         "gpus": [
@@ -151,6 +158,12 @@ def step_key(step: StepSpec, inputs: Inputs) -> str:
 
 def _weights_home(model: Model, cache_dir: Path) -> Path:
     return cache_dir / MODELS / f"{model.id}-{weights_key(model)}"
+
+
+def _maker(step: StepSpec, image: Image) -> str:
+    """What made it: the image on this host or, of what serves on any, what the image was built from, so that it
+    can be brought along from a host that has more memory."""
+    return image.reference if step.portable else image.digest
 
 
 def _fill(model: Model, folder: Path, shop: Workshop) -> Making:

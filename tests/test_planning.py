@@ -224,6 +224,15 @@ def test_prefix_caching_is_refused_where_it_cannot_be_had(
         assert reason in refusal("first", prefix_caching=asked, backends={"first": backend})[0]
 
 
+def test_what_steps_have_made_is_told_to_the_adapter() -> None:
+    """Of this release and model alone: what only such a step needs of the host is then no obstacle."""
+    names = ("first-current-tiny-convert", "first-2024-06-tiny-build", "second-current-tiny-build")
+    host = CPU.model_copy(update={"artifacts": names})
+    (chosen,), _ = planning.choose_builds(asked("first"), FAKES, host)
+
+    assert ("convert",) == chosen.setup.finished
+
+
 def test_fixed_lengths_are_refused_where_they_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that stops at its own end would do less work than the others."""
     fixed = loader.workload("short").model_copy(update={"sampling": Sampling(ignore_eos=True)})

@@ -136,6 +136,24 @@ def test_the_address_does_not_change_with_what_cannot(bench: Bench) -> None:
     assert key(bench, portable, gpus=(GPU,)) == key(bench, portable, gpus=(larger,)) == key(bench, portable)
 
 
+def test_what_is_bound_to_no_gpu_can_be_brought_from_another_host(bench: Bench) -> None:
+    """Its maker is known by what the image was built from: an image built elsewhere has another digest."""
+    portable = made.step(portable=True)
+    there = Image(reference="fake", digest="sha256:of-another-host", size_bytes=1)
+    other = Image(reference="other", digest=inputs(bench).images[IMAGE].digest, size_bytes=1)
+
+    assert key(bench, portable) == key(bench, portable, images={IMAGE: there})
+    assert key(bench, portable) != key(bench, portable, images={IMAGE: other})
+
+
+def test_what_is_at_hand_is_listed_by_name(bench: Bench) -> None:
+    """Finished outputs, without their addresses; a draft is none."""
+    output(bench, made.step())
+    (bench.cache / "artifacts" / ".stub-tiny-convert-0123456789ab.draft").mkdir()
+
+    assert ("stub-tiny-build",) == steps.at_hand(bench.cache)
+
+
 @pytest.mark.parametrize(
     ("end", "said", "cause"),
     [

@@ -78,6 +78,9 @@ class HostTraits(Value):
     gpu_name: str | None = None
     gpu_memory_bytes: int | None = None
     compute_capability: tuple[int, int] | None = None
+    artifacts: tuple[str, ...] = Field(
+        default=(), description="outputs of steps that are at hand: their names without their addresses"
+    )
 
 
 class ModelTraits(Value):

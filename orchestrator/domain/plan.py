@@ -22,6 +22,11 @@ UP_S = 20.0
 PER_CELL_S = 3.0
 
 
+def artifact_label(backend: str, release: str, model: str) -> str:
+    """How the names of what a release's steps make of a model begin; profiles may share them."""
+    return f"{backend}-{release}-{model}"
+
+
 class GroupPlan(Value):
     """One deployment and its cells. `quantize` makes the weights out of another model's; its calibration
     texts are put in when it runs. `port` 0 means a free one."""

@@ -118,7 +118,7 @@ class _Stretch:
         self.ticks.append(tick)
         first = self.ticks[0]
         passed_s = tick.elapsed_s - first.elapsed_s
-        rate = (tick.reads - first.reads) / passed_s if passed_s else tick.reads / tick.elapsed_s
+        rate = _per_s(tick.reads - first.reads, passed_s) if passed_s else _per_s(tick.reads, tick.elapsed_s)
         return Live(
             elapsed_s=tick.elapsed_s,
             users=tick.users,
@@ -305,6 +305,11 @@ def _lagging(x: Exchange, reply: Reply) -> Exchange:
         lag_max_ns=reply.lag_max_ns,
         event_lag_ns=np.array([lags_ns.get(t, UNSTAMPED) for t in x.event_ns.tolist()], np.int64),
     )
+
+
+def _per_s(count: int, seconds: float) -> float:
+    """A first word may come before any time has passed."""
+    return count / seconds if seconds > 0 else 0.0
 
 
 def _recent_ttft_s(exchanges: list[Exchange], now_ns: int) -> float | None:

@@ -156,7 +156,10 @@ def test_an_a100_cannot_quantise_at_0_9_0() -> None:
 
     assert isinstance(refusal, Refusal)
     assert refusal.reason.endswith("with all 141 GB on the GPU, which has 86 GB")
-    assert "RELEASE=current, MODEL=8b, or a larger GPU" == refusal.alternative
+    assert (
+        "RELEASE=current, MODEL=8b, a larger GPU, or what one has made (docs/backends.md)"
+        == refusal.alternative
+    )
     assert BACKEND.supports(setup(JUNE, "70b-int4-awq", host=LARGE)) is None
     assert BACKEND.supports(setup(JUNE, "70b-int4-awq", finished=("quantize",))) is None
 
