@@ -25,10 +25,8 @@ from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
 from orchestrator.domain.result import Failure, Phase, Result, StepRecord
 from orchestrator.domain.telemetry import Sample
-from orchestrator.domain.verdict import judge
 from orchestrator.errors import CellError
 from orchestrator.host import sources
-from orchestrator.host.summary import summarise
 from orchestrator.host.telemetry import Telemetry
 from orchestrator.interrupts import Interrupts
 from orchestrator.load.client import LoadClient
@@ -91,7 +89,7 @@ def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> boo
             with group.phase(Phase.WARMUP):
                 measure.warm_up(target, plan.group.workload)
             provenance = group.provenance(deployment, image, weights, draw)
-            with group.telemetry(target) as telemetry:
+            with group.telemetry(target, deployment) as telemetry:
                 for cell in plan.group.cells:
                     measure.settle(target)
                     group.measure(cell, target, provenance, telemetry)
@@ -217,11 +215,9 @@ class Group:
 
     def target(self, deployment: Deployment, client: LoadClient, draw: Draw) -> measure.Target:
         return measure.Target(
-            runtime=self._kit.runtime,
-            deployment=deployment,
+            engine=measure.Deployed(self._kit.runtime, deployment, self._backend.failures(self._build)),
             client=client,
             draw=draw,
-            signatures=self._backend.failures(self._build),
             metrics=self._backend.metrics(self._build),
         )
 
@@ -235,9 +231,8 @@ class Group:
         wait_until_ready(self._kit.runtime, deployment, ladder, progress=self._kit.console.step)
 
     @contextmanager
-    def telemetry(self, target: measure.Target) -> Iterator[Telemetry]:
+    def telemetry(self, target: measure.Target, deployment: Deployment) -> Iterator[Telemetry]:
         """Everything that is read once a second while the cells run."""
-        deployment = target.deployment
         found = [
             *sources.gpu_sources([gpu.uuid for gpu in self._gpus()]),
             sources.engine_source(lambda: self._kit.runtime.usage(deployment)),
@@ -257,21 +252,11 @@ class Group:
         """One cell: load, judge, write at once."""
         cell_folder = self._folder.cell(cell.id)
         cell_folder.begin(cell)
-        started_at = utc_now()
         with self.phase(Phase.MEASURE, cell.load.id):
-            record, metrics, span = measure.load(target, cell, self._kit.console)
-        samples = [s for s in telemetry.samples() if span.start_ns <= s.t_ns <= span.end_ns]
-        result = Result(
-            cell=cell,
-            started_at=started_at,
-            metrics=metrics,
-            verdict=judge(metrics, users=cell.load.users),
-            telemetry=summarise(telemetry.samples(), span.steady_ns, span.end_ns),
-            provenance=provenance,
-            steps=tuple(self._steps),
-            phases_s=dict(self._phases_s),
-        )
-        self._save(result, record.exchanges, samples)
+            loaded = measure.load(target, cell, self._kit.console)
+        costs = {"steps": tuple(self._steps), "phases_s": dict(self._phases_s)}
+        result = loaded.result(telemetry, provenance).model_copy(update=costs)
+        self._save(result, loaded.record.exchanges, loaded.samples(telemetry))
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
 
     def provenance(self, deployment: Deployment, image: Image, weights: Artifact, draw: Draw) -> Provenance:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from backends.contract import FailureSignature, Gauge, MetricsMap
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell, Load
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.metrics import Metrics, Span, summarise
+from orchestrator.domain.provenance import Provenance
+from orchestrator.domain.result import Result
+from orchestrator.domain.telemetry import Sample
+from orchestrator.domain.verdict import judge
 from orchestrator.domain.workload import SystemPrompt, Workload
 from orchestrator.errors import CellError
+from orchestrator.host import summary
 from orchestrator.host.prometheus import scrape
-from orchestrator.host.telemetry import ReadingError
+from orchestrator.host.telemetry import ReadingError, Telemetry
 from orchestrator.load.client import Live, LoadClient, Record
 from orchestrator.load.dialects import path
 from orchestrator.load.draw import Draw
 from orchestrator.load.spec import LoadSpec
 from orchestrator.ready import require_alive, tail
 from orchestrator.runtime.interface import Deployment, Runtime
+from orchestrator.store.runs import utc_now
 
 WATCH_EVERY_S = 1.0
 PROBE_TRIES = 3
@@ -33,16 +40,53 @@ SETTLE_POLL_S = 0.25
 ONE_USER = Load(users=1, system_prompt=SystemPrompt.WITHOUT)
 
 
+class Engine(Protocol):
+    """What is measured, as measuring sees it: a deployment of ours, or an endpoint that was up already."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    def require_alive(self) -> None:
+        """CellError when it is known to be dead."""
+
+    def last_words(self) -> str:
+        """The end of its log; empty where there is none to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A deployment of ours as an Engine."""
+
+    runtime: Runtime
+    deployment: Deployment
+    signatures: tuple[FailureSignature, ...]
+
+    @property
+    def host(self) -> str:
+        return self.deployment.host
+
+    @property
+    def port(self) -> int:
+        return self.deployment.port
+
+    def require_alive(self) -> None:
+        require_alive(self.runtime, self.deployment, self.signatures)
+
+    def last_words(self) -> str:
+        return tail(self.deployment.log_path)
+
+
 @dataclass(slots=True)
 class Target:
     """A live engine and what drives it. While a load runs, its life is checked once a second."""
 
-    runtime: Runtime
-    deployment: Deployment
+    engine: Engine
     client: LoadClient
     draw: Draw
-    signatures: tuple[FailureSignature, ...]
-    metrics: MetricsMap | None
+    metrics: MetricsMap | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _looked_s: float = 0.0
@@ -52,13 +96,19 @@ class Target:
         now_s = self.clock()
         if now_s - self._looked_s >= WATCH_EVERY_S:
             self._looked_s = now_s
-            require_alive(self.runtime, self.deployment, self.signatures)
+            self.engine.require_alive()
 
-    def send(self, spec: LoadSpec, on_live: Callable[[Live], None] = lambda _: None) -> Record:
-        """Run one stretch of load and note which prompts are used up. CellError when the engine did not
-        outlive it, also when it died in the last second."""
-        record = self.client.run(spec, self.draw.request.dialect, on_live=on_live, watch=self.alive)
-        require_alive(self.runtime, self.deployment, self.signatures)
+    def send(
+        self,
+        spec: LoadSpec,
+        on_live: Callable[[Live], None] = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Record:
+        """Run one stretch of load, until `stop` says so at the latest, and note which prompts are used up.
+        CellError when the engine did not outlive it, also when it died in the last second."""
+        dialect = self.draw.request.dialect
+        record = self.client.run(spec, dialect, on_live=on_live, watch=self.alive, stop=stop)
+        self.engine.require_alive()
         self.draw.drawn(len(record.exchanges))
         return record
 
@@ -81,7 +131,7 @@ def probe(target: Target) -> None:
     raise CellError(
         f"healthy, but a request got {said}",
         hint="see the engine's log",
-        log_tail=tail(target.deployment.log_path),
+        log_tail=target.engine.last_words(),
     )
 
 
@@ -102,17 +152,44 @@ def warm_up(target: Target, workload: Workload) -> None:
         raise CellError(
             f"no warm-up request succeeded: {'; '.join(details[:3])}",
             hint="see the engine's log",
-            log_tail=tail(target.deployment.log_path),
+            log_tail=target.engine.last_words(),
         )
 
 
-def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics, Span]:
-    """The cell's load, and what it came to."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a cell's load came to."""
+
+    cell: Cell
+    record: Record
+    metrics: Metrics
+    span: Span
+    started_at: str
+
+    def samples(self, telemetry: Telemetry) -> list[Sample]:
+        """What was read while it ran."""
+        return [s for s in telemetry.samples() if self.span.start_ns <= s.t_ns <= self.span.end_ns]
+
+    def result(self, telemetry: Telemetry, provenance: Provenance) -> Result:
+        """The judged figures."""
+        return Result(
+            cell=self.cell,
+            started_at=self.started_at,
+            metrics=self.metrics,
+            verdict=judge(self.metrics, users=self.cell.load.users),
+            telemetry=summary.summarise(telemetry.samples(), self.span.steady_ns, self.span.end_ns),
+            provenance=provenance,
+        )
+
+
+def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], bool] = lambda: False) -> Loaded:
+    """The cell's load, and what it came to; `stop` may end it early."""
+    started_at = utc_now()
     workload, users = cell.group.workload, cell.load.users
     spec = LoadSpec(
         tag=cell.load.id,
-        host=target.deployment.host,
-        port=target.deployment.port,
+        host=target.engine.host,
+        port=target.engine.port,
         path=path(target.draw.request),
         users=users,
         ramp_s=workload.ramp_s,
@@ -124,7 +201,7 @@ def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics,
     )
     expected = target.draw.prompt_tokens(cell.load)
     record = _expecting(
-        expected, target.send(spec, lambda live: console.show(users, workload.length_s, live))
+        expected, target.send(spec, lambda live: console.show(users, workload.length_s, live), stop)
     )
     span = Span(
         start_ns=record.start_ns,
@@ -140,7 +217,7 @@ def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics,
         client_realtime=record.client_realtime,
         client_clock_steps=record.clock_steps,
     )
-    return record, metrics, span
+    return Loaded(cell, record, metrics, span, started_at)
 
 
 def _expecting(prompt_tokens: Sequence[int | None], record: Record) -> Record:
@@ -163,7 +240,7 @@ def _busy(target: Target) -> bool:
     if target.metrics is None:
         return False
     try:
-        values = scrape(target.deployment.url, target.metrics)
+        values = scrape(f"http://{target.engine.host}:{target.engine.port}", target.metrics)
     except ReadingError:
         return True
     gauges = (f"metrics.{g.value}" for g in (Gauge.RUNNING, Gauge.WAITING))
@@ -173,8 +250,8 @@ def _busy(target: Target) -> bool:
 def _counted(target: Target, tag: str, *, requests: int, users: int, tokens: int, stall_s: float) -> LoadSpec:
     return LoadSpec(
         tag=tag,
-        host=target.deployment.host,
-        port=target.deployment.port,
+        host=target.engine.host,
+        port=target.engine.port,
         path=path(target.draw.request),
         users=users,
         ramp_s=0.0,

@@ -39,13 +39,14 @@ LAYERS = (
         "orchestrator.steps",
         "orchestrator.dolly",
         "orchestrator.ready",
+        "orchestrator.endpoint",
         "orchestrator.interrupts",
         "orchestrator.console",
         "orchestrator.launching",
         "orchestrator.planning",
     ),
     ("orchestrator.measure", "orchestrator.bench", "orchestrator.selftest"),
-    ("orchestrator.invocation",),
+    ("orchestrator.invocation", "orchestrator.loading"),
     ("orchestrator.cli",),
 )
 ONLY_IMPORTERS = {

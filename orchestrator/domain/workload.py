@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from backends.contract import Value
 
+ARTICLE_LENGTHS = (30, 150)
+
 
 class PromptSource(str, Enum):
-    """Where prompts come from. AUTO takes dolly-15k where its exact file is at hand, else our own set."""
+    """Where prompts come from. AUTO takes dolly-15k where its exact file is at hand, else our own set. FILE is
+    any JSONL file."""
 
     OWN = "own"
     DOLLY = "dolly"
     AUTO = "auto"
+    FILE = "file"
 
 
 class SystemPrompt(str, Enum):
@@ -24,13 +29,34 @@ class SystemPrompt(str, Enum):
     WITH = "with"
 
 
+EVERY_LENGTH = (0, math.inf)
+
+
 class PromptSpec(Value):
-    """Which prompts are drawn: those between the two lengths, in tokens of the model's tokenizer."""
+    """Which prompts are drawn: those between the two lengths, in tokens of the model's tokenizer. Unless they
+    are given they are the article's for the sets that come with levelbench, and none for a person's own."""
 
     source: PromptSource = PromptSource.AUTO
-    min_tokens: int = 30
-    max_tokens: int = 150
+    path: str | None = None
+    min_tokens: int | None = None
+    max_tokens: int | None = None
     seed: int = 20240605
+
+    @property
+    def bounds(self) -> tuple[int, float]:
+        low, high = EVERY_LENGTH if self.source is PromptSource.FILE else ARTICLE_LENGTHS
+        return (
+            low if self.min_tokens is None else self.min_tokens,
+            high if self.max_tokens is None else self.max_tokens,
+        )
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> PromptSpec:
+        if (self.path is not None) != (self.source is PromptSource.FILE):
+            raise ValueError(
+                f"prompts from {self.source.value} {'need a' if self.path is None else 'have no'} path"
+            )
+        return self
 
 
 class Sampling(Value):

@@ -12,7 +12,7 @@ from orchestrator.catalog.prompts import PromptSet
 from orchestrator.domain.cell import Load
 from orchestrator.domain.workload import Sampling, SystemPrompt
 from orchestrator.errors import CellError
-from orchestrator.load.dialects import body, templates
+from orchestrator.load.dialects import body, conversations, templates
 
 
 @dataclass(slots=True)
@@ -36,13 +36,8 @@ class Draw:
 
     def bodies(self, load: Load, *, max_tokens: int | None = None) -> tuple[bytes, ...]:
         """One body per prompt, beginning with the next fresh one; drawing goes round at the end."""
-        limit = self.sampling.max_tokens if max_tokens is None else min(max_tokens, self.sampling.max_tokens)
-        sampling = self.sampling.model_copy(update={"max_tokens": limit})
-        system = None if self._renders else self._system(load)
-        return tuple(
-            body(self.request, self.served_name, self._prompt(i, load), system, sampling)
-            for i in self._order()
-        )
+        self._require_turns(load)
+        return tuple(self._body(i, load, max_tokens) for i in self._order())
 
     def prompt_tokens(self, load: Load) -> tuple[int | None, ...]:
         """How long each prompt must be by the engine's own count, in the order of `bodies`; None where it
@@ -63,14 +58,41 @@ class Draw:
         return self.system if load.system_prompt is SystemPrompt.WITH else None
 
     def _order(self) -> tuple[int, ...]:
-        count = len(self.prompts.texts)
+        count = len(self.prompts.prompts)
         order = list(islice(self.prompts.order(self.seed), count))
         first = self.at % count
         return (*order[first:], *order[:first])
 
+    def _body(self, index: int, load: Load, max_tokens: int | None) -> bytes:
+        prompt = self.prompts.prompts[index]
+        limit = prompt.output_tokens or self.sampling.max_tokens
+        if max_tokens is not None:
+            limit = min(limit, max_tokens)
+        return body(
+            self.request,
+            self.served_name,
+            self._prompt(index, load),
+            None if self._renders else self._system(load),
+            self.sampling.model_copy(update={"max_tokens": limit}),
+            () if self._renders else prompt.history,
+        )
+
+    def _require_turns(self, load: Load) -> None:
+        """CellError where the prompts say what a request cannot hold."""
+        histories = [prompt.history for prompt in self.prompts.prompts if prompt.history]
+        if histories and not self._renders and not conversations(self.request.dialect):
+            raise CellError(
+                f"{self.prompts.name} has conversations, and {self.request.dialect.value} holds a single turn",
+                hint="take a dialect with messages, such as openai-chat, or prompts of one turn",
+            )
+        if self._system(load) and any(h[0].role == "system" for h in histories):
+            raise CellError(
+                f"{self.prompts.name} has system prompts of its own", hint="measure it without the common one"
+            )
+
     def _prompt(self, index: int, load: Load) -> str | Sequence[int]:
         if not self._renders:
-            return self.prompts.texts[index]
+            return self.prompts.prompts[index].text
         found = self._all(load)
         if found is None:
             raise CellError("the prompts are to be rendered, and there is no chat template")
@@ -82,7 +104,7 @@ class Draw:
         system = self._system(load)
         if system not in self._rendered and self.chat is not None:
             try:
-                self._rendered[system] = self.chat.render(self.prompts.texts, system)
+                self._rendered[system] = self.chat.render(self.prompts.prompts, system)
             except CellError:
                 if self._renders:
                     raise

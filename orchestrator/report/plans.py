@@ -31,8 +31,9 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 def _group(plan: GroupPlan) -> Iterator[str]:
     group, workload = plan.group, plan.group.workload
+    profile = f", profile {group.profile.value}" if group.profile else ""
     yield f"{group.id}"
-    yield f"  engine    {group.version} on {group.accelerator.value}, profile {group.profile.value}"
+    yield f"  engine    {group.version} on {plan.image.build.accelerator.value}{profile}"
     yield f"  runtime   {group.runtime.value}"
     if plan.dockerfile is None:
         yield f"  install   {', '.join(p.lock for p in plan.image.build.packages) or 'nothing: docker only'}"

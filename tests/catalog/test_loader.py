@@ -42,7 +42,7 @@ def test_entries_carry_their_key_as_id(tmp_path: Path) -> None:
 
 def test_every_entry_of_the_catalogue_can_be_read() -> None:
     """The files are whole, and their ids are theirs."""
-    assert {"short", "article"} == set(loader.workloads())
+    assert {"short", "load", "article"} == set(loader.workloads())
     made_here, large = {"tiny", "small", "tiny-awq"}, {"8b", "70b-awq", "70b-q4f16_1", "70b-int4-awq"}
     assert made_here | large == set(loader.models())
     assert {"70b-4bit"} == set(loader.families())
@@ -97,8 +97,7 @@ def test_article_is_the_published_load() -> None:
     )
     assert (PromptSource.AUTO, 30, 150) == (
         article.prompts.source,
-        article.prompts.min_tokens,
-        article.prompts.max_tokens,
+        *article.prompts.bounds,
     )
     assert (5, 0.01) == (article.window_s, article.think_s)
 

@@ -57,8 +57,10 @@ class FakeClient:
         *,
         on_live: Callable[[Live], None],
         watch: Callable[[], None],
+        stop: Callable[[], bool] = lambda: False,
     ) -> Record:
         watch()
+        stop()
         self.calls.append(spec.tag)
         self.specs.append(spec)
         if spec.tag in self._fail:

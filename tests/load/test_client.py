@@ -340,6 +340,24 @@ def test_watch_ends_a_load_at_once_and_the_client_serves_on(client: LoadClient) 
         assert len(drive(client, engine, requests=1).exchanges) == 1
 
 
+def test_a_load_that_is_stopped_keeps_what_came(client: LoadClient) -> None:
+    """What was in flight is cut, and the client serves on."""
+    seen: list[Live] = []
+    with FakeEngine(steady()) as engine:
+        record = client.run(
+            replace(SPEC, port=engine.port, users=2, length_s=60.0),
+            CHAT,
+            on_live=seen.append,
+            watch=lambda: None,
+            stop=lambda: bool(seen),
+        )
+        again = drive(client, engine, requests=1)
+
+    assert 1.0 < (record.end_ns - record.start_ns) / 1e9 < 10.0
+    assert {Outcome.OK} <= {x.outcome for x in record.exchanges} <= {Outcome.OK, Outcome.CUT}
+    assert [Outcome.OK] == [x.outcome for x in again.exchanges]
+
+
 def test_death_of_the_clients_process_is_told() -> None:
     """Should the client itself be killed, the cell fails with that reason."""
     with LoadClient() as doomed, FakeEngine(steady()) as engine:

@@ -15,6 +15,7 @@ from backends.contract import Dialect, RequestSpec, Template
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.catalog.prompts import PromptSet
 from orchestrator.domain.cell import Load
+from orchestrator.domain.prompt import Message, Prompt
 from orchestrator.domain.workload import Sampling, SystemPrompt
 from orchestrator.errors import CellError
 from orchestrator.load.draw import Draw
@@ -34,7 +35,7 @@ def draw(
     template: Template = Template.MESSAGES,
     chat: ChatTemplate | None = None,
 ) -> Draw:
-    prompts = PromptSet(name="own", digest="sha256:0", texts=TEXTS)
+    prompts = PromptSet(name="own", digest="sha256:0", prompts=tuple(map(Prompt.of, TEXTS)))
     sampling = Sampling(max_tokens=64, temperature=0.5, seed=7)
     request = RequestSpec(dialect=dialect, template=template)
     return Draw(prompts, "be brief", request, "tiny", sampling, seed, chat)
@@ -175,3 +176,47 @@ def test_the_length_is_unknown_where_no_template_is_followed(
 ) -> None:
     """A model without a template; a text that is sent as it is."""
     assert (None,) * 5 == draw(dialect=dialect, chat=chat).prompt_tokens(WITHOUT)
+
+
+def conversation(dialect: Dialect, *, system: bool = False, **changes: Any) -> Draw:
+    first = (Message("system", "be kind"),) if system else ()
+    turns = (*first, Message("user", "hello"), Message("assistant", "hi"), Message("user", "and now?"))
+    d = draw(1, dialect, **changes)
+    d.prompts = PromptSet(name="talks", digest="0", prompts=(Prompt(turns),))
+    return d
+
+
+def test_earlier_turns_are_sent() -> None:
+    """In their order, after the common system prompt."""
+    (sent,) = parsed(conversation(Dialect.OPENAI_CHAT).bodies(WITH))
+
+    assert ["system", "user", "assistant", "user"] == [m["role"] for m in sent["messages"]]
+
+
+def test_earlier_turns_are_rendered() -> None:
+    """Where the client renders, the whole conversation is text."""
+    d = conversation(Dialect.OPENAI_COMPLETIONS, template=Template.TEXT, chat=words())
+    (sent,) = parsed(d.bodies(WITHOUT))
+
+    assert " user hello assistant hi user and now? assistant" == sent["prompt"]
+
+
+def test_a_request_of_one_turn_holds_no_conversation() -> None:
+    """It is refused, not cut to its last turn."""
+    with pytest.raises(CellError, match="holds a single turn"):
+        conversation(Dialect.RAW_TEXT).bodies(WITHOUT)
+
+
+def test_a_set_with_system_prompts_of_its_own_takes_no_other() -> None:
+    """Two would be rendered differently by every engine."""
+    with pytest.raises(CellError, match="system prompts of its own"):
+        conversation(Dialect.OPENAI_CHAT, system=True).bodies(WITH)
+
+
+def test_an_answer_length_of_its_own_replaces_the_workloads() -> None:
+    """Of a prompt that has one; a limit for all requests still holds."""
+    d = draw()
+    d.prompts = PromptSet(name="lengths", digest="0", prompts=(Prompt.of("a", 500),))
+
+    assert 500 == parsed(d.bodies(WITHOUT))[0]["max_tokens"]
+    assert 4 == parsed(d.bodies(WITHOUT, max_tokens=4))[0]["max_tokens"]

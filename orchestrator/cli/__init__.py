@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -13,11 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
-from rich.console import Console as RichConsole
 
 from backends import DEFAULT, load_backends
 from backends.contract import PrefixCaching, Profile, Value
 from orchestrator import invocation, planning
+from orchestrator.cli.load import load
+from orchestrator.cli.output import print_json, show
+from orchestrator.cli.words import numbers
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeChoice
 from orchestrator.errors import BenchError, CellError, HostError, RequestError
@@ -25,11 +26,9 @@ from orchestrator.host.findings import Level, lines
 from orchestrator.invocation import Place
 from orchestrator.planning import AcceleratorChoice, Request
 from orchestrator.report import backends as comparison
-from orchestrator.report import console as tables
 from orchestrator.report import plans
-from orchestrator.report.records import Stored
 from orchestrator.runtime.daemon import Daemon
-from orchestrator.store.runs import LATEST, REPORT, RunFolder
+from orchestrator.store.runs import LATEST, RunFolder
 
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -175,7 +174,7 @@ def bench(
     asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
     options = (*asked, prefix_cache, extra_arg)
     folder, complete = invocation.execute(place, _request(place, *options), Console())
-    _show(folder, as_json=as_json)
+    show(folder, as_json=as_json)
     if not complete:
         raise typer.Exit(CellError.exit_code)
 
@@ -202,7 +201,7 @@ def plan(
     options = (*asked, prefix_cache, extra_arg)
     prepared = invocation.prepare(place, _request(place, *options), pull=False)
     if as_json:
-        _print_json(prepared.plan.model_dump(mode="json"))
+        print_json(prepared.plan.model_dump(mode="json"))
     else:
         typer.echo(plans.text(prepared.plan), nl=False)
 
@@ -216,7 +215,7 @@ def report(
     """Write a run's reports anew from what is stored, and print its tables."""
     folder = RunFolder.find(context.obj.runs_dir, run)
     folder.write_reports()
-    _show(folder, as_json=as_json)
+    show(folder, as_json=as_json)
 
 
 @app.command()
@@ -224,7 +223,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """Say what this host can measure, everything at once, and what to do about the rest."""
     found = invocation.findings(context.obj)
     if as_json:
-        _print_json([{**asdict(f), "check": f.check.value, "level": f.level.value} for f in found])
+        print_json([{**asdict(f), "check": f.check.value, "level": f.level.value} for f in found])
     else:
         typer.echo("\n".join(lines(found)))
     if any(f.level is Level.FAIL for f in found):
@@ -236,7 +235,7 @@ def backends(*, as_json: AsJson = False) -> None:
     """Print what there is: engines, releases, builds, and how they compare."""
     every = load_backends().values()
     if as_json:
-        _print_json([{"name": b.name, "title": b.title, "releases": _dumped(b.releases)} for b in every])
+        print_json([{"name": b.name, "title": b.title, "releases": _dumped(b.releases)} for b in every])
     else:
         typer.echo(comparison.page(every), nl=False)
 
@@ -262,6 +261,9 @@ def clean(
     )
     for line in gone:
         typer.echo(line)
+
+
+app.command()(load)
 
 
 def main() -> None:
@@ -294,7 +296,7 @@ def _request(
         release=release,
         profile=profile,
         workload=workload,
-        users=_numbers(users),
+        users=numbers(users),
         duration_s=_positive(duration_s),
         accelerator=accelerator,
         prefix_caching=prefix_caching,
@@ -310,15 +312,6 @@ def _names(text: str) -> tuple[str, ...]:
     if not names:
         raise RequestError("no backend was named", hint=f"for example BACKEND={DEFAULT}")
     return names
-
-
-def _numbers(text: str | None) -> tuple[int, ...]:
-    if text is None:
-        return ()
-    try:
-        return tuple(int(number) for number in text.rstrip(",").split(","))
-    except ValueError as error:
-        raise RequestError(f"users {text!r} are not numbers", hint="for example USERS=10,50,100") from error
 
 
 def _bytes(text: str | None) -> int | None:
@@ -338,24 +331,5 @@ def _positive(seconds: float | None) -> float | None:
     return seconds
 
 
-def _show(folder: RunFolder, *, as_json: bool) -> None:
-    """A run's outcome on stdout."""
-    cells: tuple[Stored, ...] = folder.record().cells
-    if as_json:
-        _print_json([c.result.model_dump(mode="json") for c in cells if c.result is not None])
-        return
-    if sys.stdout.isatty():
-        console = RichConsole()
-        for table in tables.tables(cells):
-            console.print(table)
-    else:
-        typer.echo(tables.plain(cells))
-    typer.echo(f"report: {folder.path / REPORT}")
-
-
 def _dumped(values: Iterable[Value]) -> list[Any]:
     return [value.model_dump(mode="json") for value in values]
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
