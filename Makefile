@@ -1,12 +1,12 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
 # Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
-#            PORT BASE RUN JSON PLAN KEEP
+#            PORT BASE RUN JSON PLAN KEEP METHOD
 
 PYTHON ?= python3
 VENV ?= .venv
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
-unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
+unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG METHOD
 unexport PORT BASE RUN MARK KEEP
 quoted = '$(subst ','\'',$(value $(1)))'
 option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
@@ -18,7 +18,7 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help bench plan report doctor test check clean
+.PHONY: help bench plan quantize report doctor test check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,10 @@ bench: $(VENV)/.ready ## measure an engine: BACKEND=llama-cpp,vllm MODEL=small U
 
 plan: $(VENV)/.ready ## print what bench would do, and touch nothing
 	@$(LEVELBENCH) plan $(OPTIONS)
+
+quantize: $(VENV)/.ready ## make a portable checkpoint: MODEL=8b METHOD=awq (then bench MODEL=8b.awq)
+	@$(LEVELBENCH) quantize $(call option,model,MODEL) $(call option,method,METHOD) \
+		$(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) $(if $(JSON),--json)
 
 report: $(VENV)/.ready ## write and print the report of RUN= (default: the latest)
 	@$(LEVELBENCH) report $(if $(value RUN),$(call quoted,RUN)) $(if $(JSON),--json)

@@ -204,7 +204,7 @@ def _made(order: Order, make: Callable[[Path], Making], progress: Progress) -> M
     draft = _draft(order.home)
     try:
         if not order.resumed:
-            shutil.rmtree(draft, ignore_errors=True)
+            _clear(draft)
         (draft / CONTENT).mkdir(parents=True, exist_ok=True)
         draft.chmod(0o700)  # while it grows nobody else has to find it
         progress(order.title)
@@ -257,6 +257,16 @@ def _require_stated(content: Path, found: dict[str, tuple[int, str]], stated: di
             f"{name} has the sha256 {found[name][1]}, its origin states {stated[name]}",
             hint="it was removed; try again, and if it comes like this again, suspect the mirror or the proxy",
             cause=FailureCause.MODEL_FILES,
+        )
+
+
+def _clear(draft: Path) -> None:
+    """What a killed run left must not get into what is made now."""
+    shutil.rmtree(draft, ignore_errors=True)
+    if draft.exists():
+        raise HostError(
+            f"{draft}, left by a run that was killed, cannot be removed: its files belong to another user",
+            hint=f"remove it by hand: sudo rm -r {draft}",
         )
 
 

@@ -14,7 +14,7 @@ from time import perf_counter
 from tokenizers import Tokenizer
 
 from backends.contract import Accelerator, Backend, ImageSpec, Template
-from orchestrator import dolly, measure, steps
+from orchestrator import dolly, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import chat_template, prompts
 from orchestrator.catalog.chat_template import ChatTemplate
@@ -80,6 +80,7 @@ def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> boo
         with group.phase(Phase.WEIGHTS):
             weights = group.weights()
             draw = group.draw(weights.folder)
+        weights = group.quantized(images, weights)
         outputs = group.outputs(images, weights)
         with group.deployed(image, weights, outputs) as deployment, LoadClient() as client:
             target = group.target(deployment, client, draw)
@@ -90,9 +91,10 @@ def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> boo
                 measure.warm_up(target, plan.group.workload)
             provenance = group.provenance(deployment, image, weights, draw)
             with group.telemetry(target, deployment) as telemetry:
-                for cell in plan.group.cells:
+                for number, cell in enumerate(plan.group.cells):
                     measure.settle(target)
-                    group.measure(cell, target, provenance, telemetry)
+                    notes = group.reset(target) if number else ()
+                    group.measure(cell, target, provenance, telemetry, notes)
     except CellError as error:
         group.fail(error)
     finally:
@@ -143,7 +145,17 @@ class Group:
 
     def weights(self) -> Artifact:
         """The model's weights, and what they cost noted."""
-        return self._made("weights", steps.weights(self._plan.model, self._shop))
+        return self._made("weights", steps.weights(self._plan.model.source, self._shop))
+
+    def quantized(self, images: Mapping[ImageSpec, Image], weights: Artifact) -> Artifact:
+        """What the engine gets: the weights as they are, or what a method makes of them."""
+        step, origin = self._plan.quantize, self._plan.model.quantized
+        if step is None or origin is None:
+            return weights
+        gpus, dolly_path = self._gpus() if step.gpu else (), self._kit.dolly_path
+        with self.phase(Phase.STEPS, step.id):
+            made = quantizing.checkpoint(origin, step, weights, images, gpus, dolly_path, self._shop)
+            return self._made(step.id, made)
 
     def outputs(self, images: Mapping[ImageSpec, Image], weights: Artifact) -> dict[str, Artifact]:
         """What each step makes, in order, by its id."""
@@ -219,6 +231,7 @@ class Group:
             client=client,
             draw=draw,
             metrics=self._backend.metrics(self._build),
+            reset_path=self._backend.prefix_cache(self._build).reset_path,
         )
 
     def climb(self, deployment: Deployment) -> None:
@@ -246,15 +259,28 @@ class Group:
         for name, faults in telemetry.faults().items():
             self._folder.journal("telemetry-faults", source=name, count=faults.count, last=faults.last)
 
+    def reset(self, target: measure.Target) -> tuple[str, ...]:
+        """Let the next load find the prefix cache as the first one did; a failure is noted, not fatal."""
+        why = measure.reset_prefix_cache(target)
+        if not why:
+            return ()
+        self._folder.journal("prefix-cache-not-reset", group=self._plan.group.id, error=why)
+        return (f"the prefix cache still held the loads before it ({why})",)
+
     def measure(
-        self, cell: Cell, target: measure.Target, provenance: Provenance, telemetry: Telemetry
+        self,
+        cell: Cell,
+        target: measure.Target,
+        provenance: Provenance,
+        telemetry: Telemetry,
+        notes: tuple[str, ...],
     ) -> None:
         """One cell: load, judge, write at once."""
         cell_folder = self._folder.cell(cell.id)
         cell_folder.begin(cell)
         with self.phase(Phase.MEASURE, cell.load.id):
             loaded = measure.load(target, cell, self._kit.console)
-        costs = {"steps": tuple(self._steps), "phases_s": dict(self._phases_s)}
+        costs = {"steps": tuple(self._steps), "notes": notes, "phases_s": dict(self._phases_s)}
         result = loaded.result(telemetry, provenance).model_copy(update=costs)
         self._save(result, loaded.record.exchanges, loaded.samples(telemetry))
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")

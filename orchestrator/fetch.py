@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backends.contract import FailureCause
+from backends.contract import FailureCause, WeightsFormat
 from orchestrator import hub
 from orchestrator.artifacts import Making, Progress
 from orchestrator.domain.model import HubOrigin
@@ -21,6 +21,12 @@ from orchestrator.runtime.job import Limits
 
 # Longer than the library's own patience with a connection that says nothing
 SILENCE_S = 180.0
+BY_FORMAT = {
+    WeightsFormat.SAFETENSORS: "*.safetensors",
+    WeightsFormat.GGUF: "*.gguf",
+    WeightsFormat.MLC: "params_shard_*.bin",
+}
+ALWAYS = ("*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt")
 # What it takes from our environment: how to reach the hub, and whom to trust
 HANDED_ON = (
     *("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
@@ -35,10 +41,16 @@ class Job:
 
     name: str
     hub: HubOrigin
+    patterns: tuple[str, ...]
     folder: Path
     log_path: Path
     token: str | None = field(default=None, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def patterns(formats: Sequence[WeightsFormat]) -> tuple[str, ...]:
+    """Names of the files that a model consists of: its weights, and what goes with any of them."""
+    return (*(BY_FORMAT[name] for name in formats), *ALWAYS)
 
 
 def run(job: Job, progress: Progress, watch: Callable[[], None]) -> Making:
@@ -48,7 +60,7 @@ def run(job: Job, progress: Progress, watch: Callable[[], None]) -> Making:
             name=job.name,
             argv=(
                 *(sys.executable, "-I", hub.__file__),
-                *(job.hub.repository, job.hub.revision, str(job.folder)),
+                *(job.hub.repository, job.hub.revision, str(job.folder), *job.patterns),
             ),
             env=_environment(job, scratch),
             folder=Path(scratch),
@@ -61,7 +73,7 @@ def run(job: Job, progress: Progress, watch: Callable[[], None]) -> Making:
     return Making(
         revision=listing.commit,
         wall_s=end.wall_s,
-        peak_memory_bytes=end.peak_memory_bytes,
+        peak_memory_bytes=end.peak_memory_bytes or None,
         stated={file.name: file.sha256 for file in listing.files if file.sha256},
     )
 

@@ -1,6 +1,6 @@
 """The program that fetches weights: a process of its own, which alone holds the hub's token.
 
-    python -I hub.py REPOSITORY REVISION FOLDER
+    python -I hub.py REPOSITORY REVISION FOLDER PATTERN...
 
 It resolves the revision to a commit, notes in `listing.json` beside the folder what the hub states about each
 file, and brings every file up to its size, from where an attempt before it stopped. Run as a script, with
@@ -31,7 +31,6 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-WANTED = ("*.safetensors", "*.json", "tokenizer*", "*.model")
 LISTING = "listing.json"
 FAILED, GATED, NOT_FOUND, FULL = 1, 3, 4, 5
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -66,11 +65,11 @@ class Listing:
         (folder.parent / LISTING).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
 
-def main(repository: str, revision: str, folder: Path) -> int:
+def main(repository: str, revision: str, folder: Path, patterns: Sequence[str]) -> int:
     """The exit code."""
     token = os.environ.get("HF_TOKEN") or False  # False: look for none in this user's files
     try:
-        listing = stated(repository, revision, token)
+        listing = stated(repository, revision, patterns, token)
         forget_changed(listing, folder)
         listing.write(folder)
         fetch(repository, listing, folder, token)
@@ -85,15 +84,19 @@ def main(repository: str, revision: str, folder: Path) -> int:
     return 0
 
 
-def stated(repository: str, revision: str, token: str | bool) -> Listing:
+def stated(repository: str, revision: str, patterns: Sequence[str], token: str | bool) -> Listing:
+    """What the repository holds of what is wanted."""
     info = HfApi().model_info(repository, revision=revision, files_metadata=True, token=token)
     files = [
         File(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "", s.blob_id or "")
         for s in info.siblings or ()
-        if any(fnmatch.fnmatch(s.rfilename, pattern) for pattern in WANTED)
+        if any(fnmatch.fnmatch(s.rfilename, pattern) for pattern in patterns)
     ]
     if not files:
-        raise ValueError(f"it has no {', '.join(WANTED)}")
+        raise ValueError(f"it has no {', '.join(patterns)}")
+    outside = [file.name for file in files if file.name.startswith("/") or ".." in file.name.split("/")]
+    if outside:
+        raise ValueError(f"it names a file outside of its folder: {outside[0]}")
     return Listing(str(info.sha), tuple(files))
 
 
@@ -176,6 +179,6 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    exit_code = main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    exit_code = main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
     sys.stdout.flush()
     os._exit(exit_code)  # at once, whatever is still being downloaded

@@ -11,10 +11,12 @@ from shutil import rmtree
 
 from backends import load_backends
 from backends.contract import Accelerator, Backend
-from orchestrator import artifacts, bench, planning
+from orchestrator import artifacts, bench, planning, quantizing, steps
+from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import loader
 from orchestrator.console import Console
-from orchestrator.domain.cell import RuntimeKind
+from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
+from orchestrator.domain.model import Model
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Host
 from orchestrator.errors import BenchError, HostError
@@ -36,7 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN_BYTES = 200 * 2**20
 DOLLY = "databricks-dolly-15k.jsonl"
 # What we put into the cache folder
-CACHED = ("models", "artifacts", "venvs", "wheels", "prompts", "bases.json", "*.lock", "levelbench-build-*")
+CACHED = ("models", "artifacts", "venvs", "wheels", "prompts", "bases.*", "images.lock", "levelbench-build-*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def choose_accelerator(request: Request, backends: dict[str, Backend], host: Hos
     if host.gpus and all(release.build(Accelerator.CUDA) for release in releases):
         return Accelerator.CUDA
     on_cpu = any(release.build(Accelerator.CPU) for release in releases) or not releases
-    made_here = any(model.made is not None for model in loader.choices(request.model))
+    made_here = any(model.source.made is not None for model in loader.choices(request.model))
     return Accelerator.CPU if on_cpu and made_here else Accelerator.CUDA
 
 
@@ -138,6 +140,72 @@ def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder
             raise
 
 
+def quantize(
+    place: Place,
+    model: Model,
+    runtime: RuntimeChoice,
+    accelerator: AcceleratorChoice,
+    console: Console,
+) -> Artifact:
+    """The quantised weights of a `<model>.<method>`, from the cache or made and checked; nothing is measured."""
+    host = facts.host()
+    on = Accelerator(accelerator.value) if accelerator is not AcceleratorChoice.AUTO else _fastest(host)
+    step = planning.quantize(model, on)
+    assert model.quantized is not None  # noqa: S101 - what the CLI looks up is quantised
+    assert step is not None  # noqa: S101 - so it has a step
+    assert step.image is not None  # noqa: S101 - in an image of its own
+    interrupts = Interrupts(lambda text: console.say(text, "bold yellow"))
+    with interrupts.installed(), ExitStack() as stack:
+        lives, notes = choose(
+            runtime,
+            place.daemon,
+            [step.image.build],
+            base=place.base,
+            cache_dir=place.cache_dir,
+            environment=place.environment,
+            pull=True,
+        )
+        stack.callback(lives.close)
+        for note in notes:
+            console.say(note, "yellow")
+        needs = preflight.Needs(
+            accelerator=on,
+            runtime=lives.kind,
+            cache_bytes=model.source.weights_bytes + step.output_bytes + step.image.build.install_bytes,
+            memory_bytes=step.memory_bytes,
+            gated=model.source.is_gated,
+        )
+        require(preflight.check_plan(_site(place), needs))
+        stack.enter_context(host_lock(beside(place.cache_dir), "levelbench quantize"))
+        lives.reap()
+        plan = {"model": model.model_dump(mode="json"), "step": step.model_dump(mode="json")}
+        name = run_id(datetime.now(timezone.utc), "quantize", model.id)
+        folder = RunFolder.create(place.runs_dir, name, plan, latest=False)
+        shop = steps.Workshop(
+            name=model.id,
+            folder=folder,
+            store=Store(place.cache_dir, place.cache_limit_bytes),
+            runtime=lives,
+            interrupts=interrupts,
+            progress=console.step,
+            environment=place.environment,
+            token=place.token,
+        )
+        shop.store.sweep()
+        with console.phase("image"):
+            images = {step.image: lives.image(step.image, console.step)}
+        with console.phase("weights"):
+            weights = steps.weights(model.source, shop)
+        gpus = host.gpus[:1] if step.gpu else ()
+        with console.phase(f"quantize {model.quantized.method}"):
+            dolly_path = place.cache_dir / "prompts" / DOLLY
+            return quantizing.checkpoint(model.quantized, step, weights, images, gpus, dolly_path, shop)
+
+
+def _fastest(host: Host) -> Accelerator:
+    return Accelerator.CUDA if host.gpus else Accelerator.CPU
+
+
 def findings(place: Place) -> tuple[Finding, ...]:
     """Everything that `doctor` looks at."""
     return preflight.doctor(_site(place), ports=(place.port,))
@@ -149,11 +217,11 @@ def _check_host(place: Place, prepared: Prepared, console: Console) -> None:
     needs = preflight.Needs(
         accelerator=group.image.build.accelerator,
         runtime=group.group.runtime,
-        cache_bytes=prepared.plan.disk_bytes,
+        cache_bytes=prepared.plan.disk_bytes - steps.held_bytes(prepared.plan, place.cache_dir),
         runs_bytes=RUN_BYTES,
         memory_bytes=max(g.memory_bytes for g in prepared.plan.groups),
         ports=(place.port,) if group.group.runtime is RuntimeKind.PROCESS else (),
-        gated=any(g.model.hub is not None and g.model.hub.gated for g in prepared.plan.groups),
+        gated=any(g.model.source.is_gated for g in prepared.plan.groups),
     )
     found = preflight.check_plan(_site(place), needs)
     require(found)

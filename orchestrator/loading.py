@@ -244,21 +244,17 @@ def _measure(
     with interrupts.deferred("ending the load; what was measured is kept"):
         with console.phase(f"measure {cell.load.id}"):
             loaded = measure.load(target, cell, console, stop=lambda: interrupts.pending)
-        if interrupts.pending:
-            provenance = _shortened(provenance, loaded)
-        result = loaded.result(telemetry, provenance)
+        notes = _notes(loaded, interrupted=interrupts.pending)
+        result = loaded.result(telemetry, provenance).model_copy(update={"notes": notes})
         cell_folder.save(result, exchanges=loaded.record.exchanges, samples=loaded.samples(telemetry))
         folder.journal("cell-ended", cell=cell.id, failed=False)
         console.say(f"    {cell.load.id}: {one_line(result)}")
 
 
-def _shortened(provenance: Provenance, loaded: measure.Loaded) -> Provenance:
+def _notes(loaded: measure.Loaded, *, interrupted: bool) -> tuple[str, ...]:
     lasted_s = (loaded.span.end_ns - loaded.span.start_ns) / 1e9
     length_s = loaded.cell.group.workload.length_s
-    cut = Deviation(
-        setting="duration", value=f"{lasted_s:.1f} of {length_s:g} s", reason="the load was interrupted"
-    )
-    return provenance.model_copy(update={"deviations": (*provenance.deviations, cut)})
+    return (f"interrupted after {lasted_s:.1f} of {length_s:g} s",) if interrupted else ()
 
 
 def _provenance(draw: Draw, request: LoadRequest, found: Endpoint) -> Provenance:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import httpx
+
 from backends.contract import FailureSignature, Gauge, MetricsMap
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell, Load
@@ -37,6 +39,7 @@ WARMUP_USERS = 4
 WARMUP_TOKENS = 32
 SETTLE_S = 10.0
 SETTLE_POLL_S = 0.25
+RESET_S = 30.0
 ONE_USER = Load(users=1, system_prompt=SystemPrompt.WITHOUT)
 
 
@@ -48,6 +51,9 @@ class Engine(Protocol):
 
     @property
     def port(self) -> int: ...
+
+    @property
+    def url(self) -> str: ...
 
     def require_alive(self) -> None:
         """CellError when it is known to be dead."""
@@ -72,6 +78,10 @@ class Deployed:
     def port(self) -> int:
         return self.deployment.port
 
+    @property
+    def url(self) -> str:
+        return self.deployment.url
+
     def require_alive(self) -> None:
         require_alive(self.runtime, self.deployment, self.signatures)
 
@@ -87,6 +97,7 @@ class Target:
     client: LoadClient
     draw: Draw
     metrics: MetricsMap | None = None
+    reset_path: str | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _looked_s: float = 0.0
@@ -236,11 +247,23 @@ def settle(target: Target) -> None:
         busy = _busy(target)
 
 
+def reset_prefix_cache(target: Target) -> str:
+    """Empty the engine's prefix cache, where it has a way to: each load then begins as the first did. Why it
+    could not be emptied, or nothing."""
+    if target.reset_path is None:
+        return ""
+    try:
+        reply = httpx.post(target.engine.url + target.reset_path, timeout=RESET_S, trust_env=False)
+    except httpx.HTTPError as error:
+        return f"POST {target.reset_path}: {type(error).__name__}: {error}"
+    return "" if reply.is_success else f"POST {target.reset_path}: {reply.status_code}"
+
+
 def _busy(target: Target) -> bool:
     if target.metrics is None:
         return False
     try:
-        values = scrape(f"http://{target.engine.host}:{target.engine.port}", target.metrics)
+        values = scrape(target.engine.url, target.metrics)
     except ReadingError:
         return True
     gauges = (f"metrics.{g.value}" for g in (Gauge.RUNNING, Gauge.WAITING))

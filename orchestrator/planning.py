@@ -18,7 +18,9 @@ from backends.contract import (
     Refusal,
     Release,
     RequestField,
+    ServeSpec,
     Setup,
+    StepSpec,
     Value,
 )
 from orchestrator.catalog import loader
@@ -30,6 +32,7 @@ from orchestrator.errors import RequestError, unknown
 from orchestrator.launching import amend, check, words_for
 from orchestrator.load.dialects import carries
 from orchestrator.render import render
+from quantize import methods
 
 DEFAULT_MODEL = "small"
 
@@ -300,6 +303,7 @@ def _group(
     extra = words_for(chosen.backend, request.extra_args, request.backends)
     launch = amend(backend.serve(setup), backend.deviations(setup), extra)
     check((*steps, launch.serve))
+    _require_inputs(steps, launch.serve)
     base = build.based_on(request.base)
     group = CellGroup(
         backend=chosen.backend,
@@ -322,12 +326,36 @@ def _group(
         image=image,
         base=base,
         dockerfile=render(image, base=base) if runtime is RuntimeKind.DOCKER else None,
+        quantize=quantize(chosen.model, build.accelerator),
         steps=steps,
         serve=launch.serve,
         request=asked,
         deviations=(*_runtime_deviation(runtime), *launch.deviations),
         port=request.port,
     )
+
+
+def quantize(model: Model, accelerator: Accelerator) -> StepSpec | None:
+    """The step that makes the model's weights of another's; None for weights that are used as they are."""
+    origin = model.quantized
+    if origin is None:
+        return None
+    return methods.step(methods.METHODS[origin.method], origin.base.traits, accelerator)
+
+
+def _require_inputs(steps: tuple[StepSpec, ...], serve: ServeSpec) -> None:
+    """RequestError where a command reads what no step before it makes: an adapter's fault, told before
+    anything is fetched for it."""
+    made: set[str] = set()
+    for launch in (*steps, serve):
+        missing = [name for name in launch.step_inputs if name not in made]
+        if missing:
+            reader = f"step {launch.id}" if isinstance(launch, StepSpec) else "the engine"
+            raise RequestError(
+                f"{reader} reads {{step:{missing[0]}}}, which no step before it makes",
+                hint="a fault of the adapter: see its `steps`",
+            )
+        made |= {launch.id} if isinstance(launch, StepSpec) else set()
 
 
 def _runtime_deviation(runtime: RuntimeKind) -> tuple[Deviation, ...]:

@@ -7,18 +7,18 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends.contract import FailureSignature, ImageSpec, StepSpec
 from orchestrator import fetch
-from orchestrator.artifacts import ARTIFACTS, MODELS, Artifact, Making, Order, Progress, Store
+from orchestrator.artifacts import ARTIFACTS, MODELS, Artifact, Making, Order, Progress, Store, find
 from orchestrator.domain.failure import classify
 from orchestrator.domain.model import Model
-from orchestrator.domain.plan import GroupPlan
+from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.domain.provenance import Gpu, Image
-from orchestrator.errors import CellError, HostError, RequestError
+from orchestrator.errors import CellError, HostError
 from orchestrator.interrupts import Interrupts
 from orchestrator.ready import recent, tail
 from orchestrator.render import FOLDER
@@ -77,7 +77,7 @@ def weights(model: Model, shop: Workshop) -> Artifact:
     """The model's weights, from the cache where they are whole, else made or fetched."""
     address = weights_key(model)
     order = Order(
-        home=shop.store.cache_dir / MODELS / f"{model.id}-{address}",
+        home=_weights_home(model, shop.store.cache_dir),
         key=address,
         title=model.origin,
         estimate_bytes=model.weights_bytes,
@@ -86,14 +86,10 @@ def weights(model: Model, shop: Workshop) -> Artifact:
     return shop.store.provide(order, lambda folder: _fill(model, folder, shop), shop.progress)
 
 
-def output(step: StepSpec, inputs: Inputs, shop: Workshop) -> Artifact:
-    """What the step makes, from the cache where it is whole, else made now."""
-    missing = [name for name in step.step_inputs if name not in inputs.earlier]
-    if missing:
-        raise RequestError(
-            f"step {step.id} reads {missing[0]!r}, which no step before it makes",
-            hint="a fault of the adapter: see its `steps`",
-        )
+def output(
+    step: StepSpec, inputs: Inputs, shop: Workshop, *, verify: Callable[[Path], None] = lambda _: None
+) -> Artifact:
+    """What the step makes, from the cache where it is whole, else made now and let pass by `verify`."""
     address = step_key(step, inputs)
     order = Order(
         home=shop.store.cache_dir / ARTIFACTS / f"{inputs.label}-{step.id}-{address}",
@@ -101,13 +97,20 @@ def output(step: StepSpec, inputs: Inputs, shop: Workshop) -> Artifact:
         title=step.title,
         estimate_bytes=step.output_bytes,
     )
-    return shop.store.provide(order, lambda folder: _run(step, inputs, folder, shop), shop.progress)
+
+    def make(folder: Path) -> Making:
+        making = _run(step, inputs, folder, shop)
+        verify(folder)
+        return making
+
+    return shop.store.provide(order, make, shop.progress)
 
 
 def names(plan: GroupPlan) -> tuple[str, ...]:
     """How the names of all that a group needs begin: known before its images are there."""
-    own = f"{plan.model.id}-{weights_key(plan.model)}"
-    return (own, *(f"{label(plan)}-{step.id}-" for step in plan.steps))
+    source = plan.model.source
+    own = (f"{source.id}-{weights_key(source)}", *((f"{plan.model.id}-",) if plan.quantize else ()))
+    return (*own, *(f"{label(plan)}-{step.id}-" for step in plan.steps))
 
 
 def label(plan: GroupPlan) -> str:
@@ -115,9 +118,15 @@ def label(plan: GroupPlan) -> str:
     return f"{plan.group.backend}-{plan.model.id}"
 
 
+def held_bytes(plan: Plan, cache_dir: Path) -> int:
+    """Of the disk that the plan counts, what its models have taken already."""
+    return sum(m.weights_bytes for m in plan.models if find(_weights_home(m, cache_dir)) is not None)
+
+
 def weights_key(model: Model) -> str:
     """12 characters that change with anything that could change the weights."""
-    origin = model.origin if model.made is None else synthetic.fingerprint(model.made.recipe)
+    fetched = (model.origin, *fetch.patterns(model.formats))
+    origin = "\n".join(fetched) if model.made is None else synthetic.fingerprint(model.made.recipe)
     return hashlib.sha256(origin.encode()).hexdigest()[:12]
 
 
@@ -136,6 +145,10 @@ def step_key(step: StepSpec, inputs: Inputs) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def _weights_home(model: Model, cache_dir: Path) -> Path:
+    return cache_dir / MODELS / f"{model.id}-{weights_key(model)}"
+
+
 def _fill(model: Model, folder: Path, shop: Workshop) -> Making:
     """Put the weights into the folder."""
     if model.made is not None:
@@ -147,6 +160,7 @@ def _fill(model: Model, folder: Path, shop: Workshop) -> Making:
     job = fetch.Job(
         name=shop.job_name("weights"),
         hub=model.hub,
+        patterns=fetch.patterns(model.formats),
         folder=folder,
         log_path=shop.log_path("weights"),
         token=shop.token,
@@ -173,7 +187,7 @@ def _run(step: StepSpec, inputs: Inputs, folder: Path, shop: Workshop) -> Making
     with shop.interrupts.deferred():
         end = shop.runtime.run(spec, shop.progress, shop.interrupts.check)
     _require_well(spec, end, inputs.signatures)
-    return Making(wall_s=end.wall_s, peak_memory_bytes=end.peak_memory_bytes)
+    return Making(wall_s=end.wall_s, peak_memory_bytes=end.peak_memory_bytes or None)
 
 
 def _require_well(spec: JobSpec, end: JobEnd, signatures: Sequence[FailureSignature]) -> None:

@@ -44,6 +44,7 @@ LAYERS = (
         "orchestrator.console",
         "orchestrator.launching",
         "orchestrator.planning",
+        "orchestrator.quantizing",
     ),
     ("orchestrator.measure", "orchestrator.bench", "orchestrator.selftest"),
     ("orchestrator.invocation", "orchestrator.loading"),

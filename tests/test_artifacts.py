@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -49,9 +50,7 @@ def cache(tmp_path: Path, whole: Path) -> Path:
 
 def made(folder: Path, model: Model = TINY, *, said: list[str] | None = None) -> Artifact:
     bench = Bench(folder.parent / f"{folder.name}-bench", said=said if said is not None else [])
-    shop = bench.shop()
-    object.__setattr__(shop, "store", Store(folder))
-    return steps.weights(model, shop)
+    return steps.weights(model, dataclasses.replace(bench.shop(), store=Store(folder)))
 
 
 def home(cache: Path) -> Path:
@@ -289,6 +288,16 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert {"tool"} == set(found.manifest.files)
     assert 0o600 == secret.stat().st_mode & 0o777
     assert 0o755 == (found.folder / "tool").stat().st_mode & 0o777
+
+
+def test_a_draft_that_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed step's files may belong to another user: they never get into what is made now."""
+    (tmp_path / "artifacts" / ".a.draft" / "content").mkdir(parents=True)
+    with monkeypatch.context() as patch, pytest.raises(HostError, match="cannot be removed") as caught:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        Store(tmp_path).provide(order(tmp_path, "a"), bytes_of(1), print)
+
+    assert "sudo rm -r" in caught.value.hint
 
 
 # Making room.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,16 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from backends.contract import Accelerator, Dialect, FailureCause, HostTraits, RequestSpec, Template
+from backends.contract import (
+    Accelerator,
+    Dialect,
+    FailureCause,
+    HostTraits,
+    PrefixCache,
+    RequestSpec,
+    StepSpec,
+    Template,
+)
 from orchestrator import bench, measure, planning, steps
 from orchestrator.artifacts import Artifact
 from orchestrator.catalog import chat_template, loader
@@ -37,7 +47,7 @@ from orchestrator.load.client import LoadClient
 from orchestrator.planning import Request
 from orchestrator.report.records import State as Stored
 from orchestrator.runtime.checkout import Checkout
-from orchestrator.runtime.interface import Deployment, DeploymentSpec, State
+from orchestrator.runtime.interface import Deployment, DeploymentSpec, JobEnd, State
 from orchestrator.store.runs import RunFolder
 from tests import workshop
 from tests.fakes.backend import FakeBackend
@@ -251,6 +261,123 @@ def test_a_model_without_template_is_one_for_engines_that_render(
     if not succeeds:
         assert ["image"] == rig.runtime.calls
         assert (Phase.WEIGHTS, FailureCause.MODEL_FILES, "it has no chat template") == rig.failure()[:3]
+
+
+STEPS = (
+    StepSpec(
+        id="convert",
+        title="convert the weights",
+        argv=("convert", "{model}", "{out}"),
+        produces=("*.bin",),
+        deadline_s=60,
+        output_bytes=1,
+    ),
+    StepSpec(
+        id="build",
+        title="build the engine",
+        argv=("build", "{step:convert}", "{out}"),
+        produces=("*.engine",),
+        deadline_s=60,
+        output_bytes=1,
+    ),
+)
+
+
+@pytest.fixture
+def stepped(rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Rig:
+    """An engine that is built in two steps, with artifacts of the test's own."""
+    monkeypatch.setattr(FakeBackend, "makes", STEPS)
+    rig.cache_dir = Path(shutil.copytree(rig.cache_dir, tmp_path / "cache"))
+    return rig
+
+
+def test_steps_come_between_weights_and_up(stepped: Rig) -> None:
+    """Each has its own line in the ledger; the engine gets what they made."""
+    assert stepped.run()
+
+    assert ["image", "run convert", "run build", *WHOLE[1:]] == stepped.runtime.calls
+    ledger = [e for e in stepped.events() if "steps" in e or "step-ended" in e]
+    assert [
+        "step-ended weights",
+        *("phase-began steps convert", "step-ended convert", "phase-ended steps convert"),
+        *("phase-began steps build", "step-ended build", "phase-ended steps build"),
+    ] == ledger
+    (spec,) = stepped.runtime.deployed
+    assert ["convert", "build"] == list(spec.steps)
+    assert (spec.steps["build"] / "engine.engine").exists()
+
+
+def test_results_tell_what_steps_cost(stepped: Rig) -> None:
+    """Also of those that came from the cache: what they had cost when they were made."""
+    stepped.run()
+    first = stepped.result(cell("u2"))
+    stepped.folder = RunFolder.create(stepped.folder.path.parent, "again", {})
+    stepped.run()
+    second = stepped.result(cell("u2"))
+
+    assert ["weights", "convert", "build"] == [record.id for record in first.steps]
+    assert [True, False, False] == [record.cached for record in first.steps]
+    assert [True, True, True] == [record.cached for record in second.steps]
+    assert [r.wall_s for r in first.steps] == [r.wall_s for r in second.steps]
+    assert (1.5, 2**20, 6) == (
+        second.steps[1].wall_s,
+        second.steps[1].peak_memory_bytes,
+        second.steps[1].output_bytes,
+    )
+    assert Phase.STEPS in first.phases_s
+
+
+def test_step_that_fails_fails_the_cells(stepped: Rig) -> None:
+    """No engine is started; what the log proves is the cause; what had been made is told."""
+    stepped.runtime.jobs["build"] = JobEnd(State(running=False, exit_code=7), 2.0, 1)
+
+    assert not stepped.run()
+    assert ["image", "run convert", "run build"] == stepped.runtime.calls
+    assert (Phase.STEPS, "step build ended with 7") == (stepped.failure()[0], stepped.failure()[2])
+    assert ["weights", "convert"] == [record.id for record in stepped.result(cell("u1")).steps]
+
+
+def test_image_of_a_step_is_built_first(stepped: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the engine's own, before anything is run."""
+    other = FakeBackend("tools").image(FakeBackend().releases[0].builds[0])
+    monkeypatch.setattr(FakeBackend, "makes", (STEPS[0].model_copy(update={"image": other}),))
+    stepped.run()
+
+    assert ["image", "image", "run convert"] == stepped.runtime.calls[:3]
+
+
+RESET = PrefixCache(default_on=True, reset_path="/reset")
+
+
+def test_prefix_cache_is_emptied_between_loads(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before each load after the first; nothing is said of it."""
+    monkeypatch.setattr(FakeBackend, "cache", RESET)
+    rig.runtime.posts["/reset"] = 200
+    posted: list[str] = []
+    reset = measure.reset_prefix_cache
+
+    def noted(target: measure.Target) -> str:
+        posted.extend(rig.runtime.calls[-1:])
+        return reset(target)
+
+    monkeypatch.setattr(measure, "reset_prefix_cache", noted)
+    rig.run(rig.plan(users=(1, 2, 3)))
+
+    assert ["u1", "u2"] == posted
+    assert [()] * 3 == [rig.result(cell(load)).notes for load in ("u1", "u2", "u3")]
+
+
+def test_prefix_cache_that_cannot_be_emptied_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The load is measured all the same; journal and result say what it was measured with."""
+    monkeypatch.setattr(FakeBackend, "cache", RESET)
+    rig.runtime.posts["/reset"] = 404
+    assert rig.run()
+
+    assert () == rig.result(cell("u1")).notes
+    assert ("the prefix cache still held the loads before it (POST /reset: 404)",) == rig.result(
+        cell("u2")
+    ).notes
+    assert "prefix-cache-not-reset" in rig.events()
 
 
 # Every stage fails in turn. In each case: what is recorded, and that nothing stays up.

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backends import load_backends
-from orchestrator import bench, invocation
+from orchestrator import bench, cli, invocation
 from orchestrator.cli import app, main
 from orchestrator.errors import BenchError, CellError, HostError, RequestError
 from orchestrator.host import facts
@@ -465,6 +465,68 @@ def test_clean_keeps_runs(typed: Typed) -> None:
     assert f"removed {typed.cache}" in result.stdout.splitlines()
     assert not typed.cache.exists()
     assert (folder.path / "run.json").exists()
+
+
+def kept(typed: Typed, *names: str) -> list[str]:
+    """Artifacts of 100 kB each, used in that order; gives what is there afterwards."""
+    for number, name in enumerate(names):
+        folder = typed.cache / "artifacts" / name
+        folder.mkdir(parents=True)
+        (folder / "artifact.json").write_bytes(b"x" * 100_000)
+        os.utime(folder / "artifact.json", (number, number))
+    return sorted(p.name for p in (typed.cache / "artifacts").iterdir() if p.is_dir())
+
+
+def test_clean_can_keep_what_was_used_last(typed: Typed) -> None:
+    """Only so much goes as has to, the least recently used first; images and wheels are not touched."""
+    kept(typed, "a", "b", "c")
+    (typed.cache / "wheels").mkdir()
+    dry = typed("clean", "--keep", "210kB", "--dry-run")
+    assert ["would remove a"] == dry.stdout.splitlines()
+    assert ["a", "b", "c"] == kept(typed)
+
+    assert ["removed a"] == typed("clean", "--keep", "210kB").stdout.splitlines()
+    assert ["b", "c"] == kept(typed)
+    assert (typed.cache / "wheels").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("300G", 300 * 10**9),
+        ("1.5TB", 1_500_000_000_000),
+        ("512MiB", 512 * 2**20),
+        ("2 gib", 2 * 2**30),
+        ("1000", 1000),
+        ("0", 0),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text: str | None, expected: int | None) -> None:
+    """Decimal units, unless they say that they are binary."""
+    assert expected == cli._bytes(text)
+
+
+@pytest.mark.parametrize("text", ["much", "-1G", "1X", "1.G", "GB", "nan"])
+def test_what_is_no_size_is_refused(typed: Typed, text: str) -> None:
+    """With an example of one."""
+    error = typed.error("clean", f"--keep={text}")
+
+    assert isinstance(error, RequestError)
+    assert "300G" in error.hint
+
+
+def test_cache_limit_comes_from_the_environment(
+    typed: Typed, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run keeps it: what earlier runs left makes room."""
+    kept(typed, "old")
+    monkeypatch.setenv("LEVELBENCH_CACHE_LIMIT", "50k")
+    result = typed("bench", *QUICK)
+
+    assert 0 == result.exit_code, result.output
+    assert [] == kept(typed)
 
 
 def test_help_names_the_exit_codes(typed: Typed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from backends.contract import FailureCause
+from backends.contract import FailureCause, WeightsFormat
 from orchestrator import fetch, hub, steps
 from orchestrator.artifacts import MANIFEST
 from orchestrator.catalog import loader
@@ -157,7 +158,25 @@ def test_a_repository_without_weights_is_told(bench: Bench, server: FakeHub) -> 
     """Nothing in it that a model consists of."""
     server.files.clear()
 
-    assert "has no *.safetensors" in str(failure(bench))
+    assert "has no *.safetensors, *.gguf, *.json" in str(failure(bench))
+
+
+@pytest.mark.parametrize("name", ["../../evil.json", "/tmp/evil.json", "a/../../evil.json"])  # noqa: S108
+def test_a_file_outside_of_its_folder_is_refused(bench: Bench, server: FakeHub, name: str) -> None:
+    """A mirror is not trusted with our disk."""
+    server.files[name] = b"{}"
+
+    assert f"names a file outside of its folder: {name}" in str(failure(bench))
+    assert not any(p.name == "evil.json" for p in bench.folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("formats", "expected"),
+    [((WeightsFormat.SAFETENSORS,), "*.safetensors"), ((WeightsFormat.MLC,), "params_shard_*.bin")],
+)
+def test_what_is_fetched_follows_from_the_format(formats: tuple[WeightsFormat, ...], expected: str) -> None:
+    """Weights, and what goes with any of them."""
+    assert (expected, *fetch.ALWAYS) == fetch.patterns(formats)
 
 
 def test_a_hub_that_cannot_be_reached_is_the_cells_failure(bench: Bench) -> None:
@@ -241,8 +260,7 @@ def test_an_interrupt_ends_the_fetch_and_keeps_what_came(bench: Bench, server: F
         if "MB/s" in text:
             signal.raise_signal(signal.SIGTERM)
 
-    shop = bench.shop()
-    object.__setattr__(shop, "progress", interrupted)
+    shop = dataclasses.replace(bench.shop(), progress=interrupted)
     with interrupts.installed(), pytest.raises(Interrupted):
         steps.weights(MODEL, shop)
     server.release()

@@ -50,6 +50,17 @@ def test_a_signal_while_deferred_is_raised_at_the_end_of_the_block(said: list[st
     assert known
 
 
+def test_long_work_may_ask_while_deferred(said: list[str]) -> None:
+    """A step that runs for hours is ended at the next look, once, and in good order."""
+    interrupts = Interrupts(said.append)
+    with interrupts.installed(), interrupts.deferred():
+        interrupts.check()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted, match="SIGINT"):
+            interrupts.check()
+        interrupts.check()
+
+
 def test_deferred_blocks_nest(said: list[str]) -> None:
     """Only the outermost block lets a signal through."""
     interrupts = Interrupts(said.append)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = {"help", "bench", "plan", "report", "doctor", "test", "check", "clean"}
+TARGETS = {"help", "bench", "plan", "quantize", "report", "doctor", "test", "check", "clean"}
 STUB = """#!/bin/sh
 printf '%s\\n' "$@"
 """
@@ -94,6 +94,7 @@ def test_bare_bench_leaves_everything_to_the_command(venv: Path) -> None:
         ("bench BASE=my:1 PORT=8080", "--base-image my:1 --port 8080 bench"),
         ("report", "report"),
         ("report RUN=20261101-x JSON=1", "report 20261101-x --json"),
+        ("quantize MODEL=8b METHOD=awq JSON=1", "quantize --model 8b --method awq --json"),
         ("doctor JSON=1", "doctor --json"),
         ("clean", "clean"),
         ("test", "-m pytest"),

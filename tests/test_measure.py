@@ -230,3 +230,32 @@ def test_settle_notices_a_dead_engine(tmp_path: Path) -> None:
         measure.settle(target(tmp_path, runtime=runtime, metrics=METRICS, clock=clock))
 
     assert 1 == len(clock.slept)
+
+
+def test_prefix_cache_is_reset_by_a_post(tmp_path: Path) -> None:
+    """Where the adapter names a path; nothing to tell then."""
+    with FakeEngine(steady(), posts={"/reset": 200}) as engine:
+        t = target(tmp_path, port=engine.port)
+        assert "" == measure.reset_prefix_cache(t)
+        assert [] == engine.posted
+        t.reset_path = "/reset"
+        assert "" == measure.reset_prefix_cache(t)
+
+    assert ["/reset"] == engine.posted
+
+
+@pytest.mark.parametrize(("status", "said"), [(400, "POST /reset: 400"), (302, "POST /reset: 302")])
+def test_reset_that_is_refused_says_so(tmp_path: Path, status: int, said: str) -> None:
+    """With the engine's own status."""
+    with FakeEngine(steady(), posts={"/reset": status}) as engine:
+        t = target(tmp_path, port=engine.port)
+        t.reset_path = "/reset"
+        assert said == measure.reset_prefix_cache(t)
+
+
+def test_reset_of_an_engine_that_is_gone_says_so(tmp_path: Path) -> None:
+    """It is no reason to end here: the next look at the engine's state will tell."""
+    t = target(tmp_path)
+    t.reset_path = "/reset"
+
+    assert measure.reset_prefix_cache(t).startswith("POST /reset: ConnectError")

@@ -14,6 +14,7 @@ from backends.contract import (
     Profile,
     Refusal,
     RequestField,
+    StepSpec,
 )
 from orchestrator import invocation, planning
 from orchestrator.catalog import loader
@@ -320,13 +321,13 @@ def test_a_plan_survives_json() -> None:
 
 
 def test_estimates_add_up() -> None:
-    """Two cells of 12 s with 3 s around each; install, weights and start before them; disk for both."""
+    """Two cells of 12 s with 3 s around each; install, weights and start before them; the one model counts once."""
     made = plan("first", "second", users=(1, 2))
     group = made.groups[0]
 
     assert 30.0 == group.measure_s
     assert 40e6 / 40e6 + 14e6 / 100e6 + 20 == group.prepare_s
-    assert 2 * 54_000_000 == made.disk_bytes
+    assert 2 * 40_000_000 + 14_000_000 == made.disk_bytes
     assert pytest.approx(2 * (30.0 + 21.14) / 60) == made.minutes
 
 
@@ -368,3 +369,21 @@ def test_engine_without_a_process_form_is_refused_at_once() -> None:
         planning.choose_builds(request, load_backends(), CUDA)
 
     assert "try RUNTIME=docker" == caught.value.hint
+
+
+@pytest.mark.parametrize(("serve_reads", "reader"), [(False, "step build"), (True, "the engine")])
+def test_what_reads_an_output_that_nobody_makes_is_a_fault_of_the_adapter(
+    monkeypatch: pytest.MonkeyPatch, serve_reads: bool, reader: str
+) -> None:
+    """Told with the plan, before anything is fetched."""
+    words = () if serve_reads else ("{step:convert}",)
+    step = StepSpec(
+        id="build", title="b", argv=("b", *words), produces=("*",), deadline_s=1.0, output_bytes=1
+    )
+    serve = FakeBackend().serve
+    monkeypatch.setattr(FakeBackend, "makes", (step,))
+    if serve_reads:
+        changed = {"argv": ("serve", "{step:build}", "{step:convert}")}
+        monkeypatch.setattr(FakeBackend, "serve", lambda _, setup: serve(setup).model_copy(update=changed))
+    with pytest.raises(RequestError, match=f"{reader} reads {{step:convert}}, which no step before it makes"):
+        plan()

@@ -20,7 +20,7 @@ from backends.contract import COMMON_FAILURES, FailureCause, FailureSignature, S
 from orchestrator import steps
 from orchestrator.artifacts import Artifact, Making, Order
 from orchestrator.domain.provenance import Gpu, Image
-from orchestrator.errors import CellError, HostError, Interrupted, RequestError
+from orchestrator.errors import CellError, HostError, Interrupted
 from orchestrator.runtime.interface import JobEnd, State
 from tests.fakes.runtime import FakeRuntime
 from tests.runtime import made
@@ -133,12 +133,6 @@ def test_the_address_does_not_change_with_what_cannot(bench: Bench) -> None:
     assert key(bench, gpu, gpus=(GPU,)) == key(bench, gpu, gpus=(twin,))
 
 
-def test_a_step_that_reads_what_nobody_makes_is_a_fault_of_the_adapter(bench: Bench) -> None:
-    """Told before anything is run."""
-    with pytest.raises(RequestError, match="step build reads 'convert', which no step before it makes"):
-        output(bench, made.step("work", "{step:convert}/x"))
-
-
 @pytest.mark.parametrize(
     ("end", "said", "cause"),
     [
@@ -218,8 +212,7 @@ def test_an_interrupt_ends_a_step(real: tuple[Bench, Image]) -> None:
         if text == "stub step hangs":
             signal.raise_signal(signal.SIGTERM)
 
-    shop = bench.shop()
-    object.__setattr__(shop, "progress", heard)
+    shop = dataclasses.replace(bench.shop(), progress=heard)
     with bench.interrupts.installed(), pytest.raises(Interrupted):
         steps.output(made.step("hang"), inputs(bench, image), shop)
 

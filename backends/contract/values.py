@@ -48,7 +48,8 @@ class Quantization(str, Enum):
     """How weights are compressed; NONE means 16 bits.
 
     AWQ is AutoAWQ's "gemm" layout. W4A16 and FP8 are compressed-tensors. INT4_AWQ stands for 16-bit
-    weights that the engine's own tool turns into 4 bits before it serves them. Q4F16_1 is MLC's own.
+    weights that the engine's own tool turns into 4 bits before it serves them, MODELOPT_INT4 for what NVIDIA's
+    Model Optimizer has made of them. Q4F16_1 is MLC's own.
     """
 
     NONE = "none"
@@ -57,6 +58,7 @@ class Quantization(str, Enum):
     W4A16 = "w4a16"
     FP8 = "fp8"
     INT4_AWQ = "int4-awq"
+    MODELOPT_INT4 = "modelopt-int4"
     Q4F16_1 = "q4f16_1"
 
 

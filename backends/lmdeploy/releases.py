@@ -89,8 +89,8 @@ RELEASES = (
         facts=_FACTS_2024,
         notes=(
             (
-                "It finds its chat template by the name of the folder that holds the weights, and ends a prompt "
-                "without the template's last line break (lmdeploy/model.py:656-663)."
+                "It finds its chat template by the name of the folder that holds the weights, puts begin-of-text "
+                "twice, and ends a prompt without the template's last line break (lmdeploy/model.py:653-663)."
             ),
             (
                 "It has no dtype flag and runs a bfloat16 checkpoint as such. Under `published` and `matched` a "

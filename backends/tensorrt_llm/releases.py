@@ -48,7 +48,7 @@ SERVE = Build(
     version="1.2.1",
     base="nvcr.io/nvidia/tensorrt-llm/release:1.2.1",
     formats=(WeightsFormat.SAFETENSORS,),
-    serves=loads((8, 0), Quantization.NONE, Quantization.INT4_AWQ),
+    serves=loads((8, 0), Quantization.NONE, Quantization.INT4_AWQ, Quantization.MODELOPT_INT4),
     install_bytes=60 * 2**30,
     source=Source(text="the tag is named in public recipes", verified=False),
 )

@@ -51,8 +51,7 @@ class Serve(Backend):
         return (quantize(setup),) if setup.model.quantization is Quantization.INT4_AWQ else ()
 
     def serve(self, setup: Setup) -> ServeSpec:
-        whole = setup.model.quantization is Quantization.NONE
-        weights = "{model}" if whole else "{step:quantize}"
+        weights = "{step:quantize}" if self.steps(setup) else "{model}"
         argv = ("trtllm-serve", weights, "--host", "{bind}", "--port", "{port}", *words(flags(setup)))
         entered = yaml(setup)
         caches = {

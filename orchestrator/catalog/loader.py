@@ -9,10 +9,11 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from backends.contract import Value
-from orchestrator.domain.model import Family, Model
+from backends.contract import Value, WeightsFormat
+from orchestrator.domain.model import Family, Model, QuantizedOrigin
 from orchestrator.domain.workload import Workload
 from orchestrator.errors import RequestError, unknown
+from quantize.methods import METHODS, quantised_bytes, refuses
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,9 +38,37 @@ def choices(name: str) -> tuple[Model, ...]:
     """The models that a name stands for, the preferred one first: a family's, or the one of that id."""
     if name in families():
         return tuple(model(model_id) for model_id in families()[name].models)
-    if name not in models():
-        raise unknown("model", name, [*models(), *families()])
-    return (models()[name],)
+    if name in models():
+        return (models()[name],)
+    base, dot, method = name.rpartition(".")
+    if dot and base in models():
+        return (quantized(models()[base], method),)
+    raise unknown("model", base or name, [*models(), *families()])
+
+
+def quantized(base: Model, method_id: str) -> Model:
+    """`<model>.<method>`: the model whose weights that method makes. RequestError for an unknown method, or
+    a model that it cannot start from."""
+    if method_id not in METHODS:
+        raise unknown("method", method_id, METHODS)
+    method = METHODS[method_id]
+    refusal = refuses(method, base.traits)
+    if refusal is not None:
+        instead = refusal.alternative or "another model"
+        raise RequestError(refusal.reason, hint=f"take {instead}")
+    return Model(
+        id=f"{base.id}.{method.id}",
+        title=f"{base.title}; {method.title}",
+        quantized=QuantizedOrigin(base=base, method=method.id),
+        formats=(WeightsFormat.SAFETENSORS,),
+        quantization=method.makes,
+        dtype="float16",
+        parameters=base.parameters,
+        weights_bytes=quantised_bytes(method, base.traits),
+        context_tokens=base.context_tokens,
+        kv_token_bytes=base.kv_token_bytes,
+        architecture=base.architecture,
+    )
 
 
 @cache

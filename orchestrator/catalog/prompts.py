@@ -99,6 +99,12 @@ def load(spec: PromptSpec, *, dolly_path: Path | None, count_tokens: Callable[[s
     return PromptSet(file.name, _digest(file.content, (low, high), kept), tuple(found[i] for i in kept))
 
 
+def examples(source: PromptSource, dolly_path: Path | None) -> tuple[str, tuple[Task, ...]]:
+    """The name of a prompt file and all that it holds, replies included."""
+    file = _known(source, dolly_path)
+    return file.name, parse(file.content, file.path)
+
+
 def parse(content: bytes, path: Path) -> tuple[Task, ...]:
     """Every line of a file of dolly's schema; `path` is for the error of a malformed one."""
     rows = content.removesuffix(b"\n").split(b"\n")
@@ -131,12 +137,16 @@ def _whole(prompt: Prompt) -> str:
 def _file(spec: PromptSpec, dolly_path: Path | None) -> _File:
     if spec.path is not None:
         return _given(Path(spec.path))
-    if spec.source is PromptSource.OWN:
+    return _known(spec.source, dolly_path)
+
+
+def _known(source: PromptSource, dolly_path: Path | None) -> _File:
+    if source is PromptSource.OWN:
         return _own()
     try:
         return _dolly(dolly_path)
     except RequestError:
-        if spec.source is PromptSource.DOLLY:
+        if source is PromptSource.DOLLY:
             raise
         return _own()
 

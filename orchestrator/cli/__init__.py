@@ -16,6 +16,7 @@ import typer
 from backends import DEFAULT, load_backends
 from backends.contract import PrefixCaching, Profile, Value
 from orchestrator import invocation, planning
+from orchestrator.catalog import loader
 from orchestrator.cli.load import load
 from orchestrator.cli.output import print_json, show
 from orchestrator.cli.words import numbers
@@ -29,6 +30,7 @@ from orchestrator.report import backends as comparison
 from orchestrator.report import plans
 from orchestrator.runtime.daemon import Daemon
 from orchestrator.store.runs import LATEST, RunFolder
+from quantize.methods import METHODS
 
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -238,6 +240,32 @@ def backends(*, as_json: AsJson = False) -> None:
         print_json([{"name": b.name, "title": b.title, "releases": _dumped(b.releases)} for b in every])
     else:
         typer.echo(comparison.page(every), nl=False)
+
+
+@app.command()
+def quantize(
+    context: typer.Context,
+    model: Annotated[str, typer.Option("--model", help="A 16-bit model: tiny, small, 8b.")] = "tiny",
+    method: Annotated[
+        str, typer.Option("--method", help=f"{', '.join(METHODS)}; see docs/quantize.md.")
+    ] = "awq",
+    runtime: RuntimeName = RuntimeChoice.AUTO,
+    accelerator: AcceleratorName = AcceleratorChoice.AUTO,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make a portable quantised checkpoint: calibrated, read back, checked, kept in the cache.
+
+    Afterwards `levelbench bench --model MODEL.METHOD` measures it with any engine that reads its form.
+    """
+    wanted = loader.quantized(loader.model(model), method)
+    made = invocation.quantize(context.obj, wanted, runtime, accelerator, Console())
+    if as_json:
+        record = made.record("quantize").model_dump(mode="json")
+        print_json({"model": wanted.id, "folder": str(made.folder), "digest": made.digest, **record})
+    else:
+        typer.echo(f"{wanted.id}: {made.folder}")
+        typer.echo(f"measure it: make bench MODEL={wanted.id}")
 
 
 @app.command()

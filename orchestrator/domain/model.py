@@ -28,6 +28,7 @@ class Model(Value):
     title: str
     hub: HubOrigin | None = None
     made: MadeOrigin | None = None
+    quantized: QuantizedOrigin | None = None
     formats: tuple[WeightsFormat, ...]
     quantization: Quantization
     dtype: str
@@ -41,8 +42,27 @@ class Model(Value):
     architecture: str = "LlamaForCausalLM"
 
     @property
+    def source(self) -> Model:
+        """The model whose weights are made or fetched: itself, unless it is quantised from another."""
+        return self.quantized.base if self.quantized is not None else self
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether its weights need a token of somebody who accepted its licence."""
+        return self.hub is not None and self.hub.gated
+
+    @property
+    def folder(self) -> str:
+        """The last part of the path under which engines find the weights; some read a name out of it."""
+        if self.quantized is not None:
+            return f"{self.quantized.base.folder}-{self.quantized.method}"
+        return self.hub.repository.rpartition("/")[2] if self.hub is not None else self.id
+
+    @property
     def origin(self) -> str:
         """The step that brings the weights, in one line."""
+        if self.quantized is not None:
+            return self.quantized.base.origin
         if self.made is not None:
             return f"make {self.id} here: recipe {self.made.recipe}, random weights, byte-identical each time"
         if self.hub is None:
@@ -55,7 +75,7 @@ class Model(Value):
         return ModelTraits(
             id=self.id,
             served_name=self.id,
-            folder=self.hub.repository.rpartition("/")[2] if self.hub is not None else self.id,
+            folder=self.folder,
             formats=self.formats,
             quantization=self.quantization,
             dtype=self.dtype,
@@ -68,6 +88,13 @@ class Model(Value):
         )
 
 
+class QuantizedOrigin(Value):
+    """Weights that a method of `quantize/methods.py` makes of another model's."""
+
+    base: Model
+    method: str
+
+
 class Family(Value):
     """A name under which different weights of the same model are compared: each engine gets the first of
     `models` that it serves, as the published benchmark gave each its own 4-bit scheme."""
@@ -75,3 +102,6 @@ class Family(Value):
     id: str
     title: str
     models: tuple[str, ...] = Field(min_length=1)
+
+
+Model.model_rebuild()

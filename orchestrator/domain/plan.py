@@ -23,13 +23,15 @@ PER_CELL_S = 3.0
 
 
 class GroupPlan(Value):
-    """One deployment and its cells. `port` 0 means a free one."""
+    """One deployment and its cells. `quantize` makes the weights out of another model's; its calibration
+    texts are put in when it runs. `port` 0 means a free one."""
 
     group: CellGroup
     model: Model
     image: ImageSpec
     base: str
     dockerfile: str | None
+    quantize: StepSpec | None = None
     steps: tuple[StepSpec, ...]
     serve: ServeSpec
     request: RequestSpec
@@ -44,23 +46,24 @@ class GroupPlan(Value):
     def prepare_s(self) -> float:
         """Estimate of everything before the first cell, with nothing in the caches."""
         build_s = sum(image.build.install_bytes for image in self.images) / IMAGE_BYTES_PER_S
-        steps_s = sum(step.output_bytes for step in self.steps) / STEP_BYTES_PER_S
-        return build_s + self.model.weights_bytes / WEIGHTS_BYTES_PER_S + steps_s + UP_S
+        steps_s = sum(step.output_bytes for step in self.all_steps) / STEP_BYTES_PER_S
+        return build_s + self.model.source.weights_bytes / WEIGHTS_BYTES_PER_S + steps_s + UP_S
 
     @property
     def images(self) -> tuple[ImageSpec, ...]:
         """The engine's, and those that its steps bring along."""
-        return tuple(dict.fromkeys((self.image, *(step.image for step in self.steps if step.image))))
+        return tuple(dict.fromkeys((self.image, *(s.image for s in self.all_steps if s.image))))
+
+    @property
+    def all_steps(self) -> tuple[StepSpec, ...]:
+        """Everything that is made before the engine can serve, in order."""
+        return (*((self.quantize,) if self.quantize else ()), *self.steps)
 
     @property
     def memory_bytes(self) -> int:
         """Of the host: an engine on a GPU reads its weights through the page cache, which needs no room."""
-        return self.model.weights_bytes if self.group.accelerator is Accelerator.CPU else 0
-
-    @property
-    def disk_bytes(self) -> int:
-        images = sum(image.build.install_bytes for image in self.images)
-        return images + self.model.weights_bytes + sum(step.output_bytes for step in self.steps)
+        served_bytes = self.model.source.weights_bytes if self.group.accelerator is Accelerator.CPU else 0
+        return max(served_bytes, *(step.memory_bytes for step in self.all_steps), 0)
 
 
 class Refused(Value):
@@ -81,7 +84,18 @@ class Plan(Value):
 
     @property
     def disk_bytes(self) -> int:
-        return sum(g.disk_bytes for g in self.groups)
+        """Of everything that is made or fetched; what groups share counts once."""
+        images = dict.fromkeys(image for group in self.groups for image in group.images)
+        steps = {(g.group.backend, g.model.id, s.id): s.output_bytes for g in self.groups for s in g.steps}
+        return (
+            sum(image.build.install_bytes for image in images)
+            + sum(model.weights_bytes for model in self.models)
+            + sum(steps.values())
+        )
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        return tuple(dict.fromkeys(group.model for group in self.groups))
 
     @property
     def minutes(self) -> float:

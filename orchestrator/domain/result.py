@@ -12,7 +12,7 @@ from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.verdict import Verdict
 
-METHOD = 1
+METHOD = 2
 SCHEMA = 1
 
 
@@ -71,4 +71,5 @@ class Result(Value):
     provenance: Provenance | None = None
     failure: Failure | None = None
     steps: tuple[StepRecord, ...] = ()
+    notes: tuple[str, ...] = Field(default=(), description="what a reader must know of how it was measured")
     phases_s: dict[Phase, float] = Field(default_factory=dict)

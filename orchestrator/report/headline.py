@@ -77,13 +77,15 @@ def one_line(result: Result) -> str:
 
 
 def remarks(field: Field, names: Names) -> list[str]:
-    """Every reason why a figure of the table may not be believed."""
+    """Every reason why a figure of the table may not be believed, and what else must be known of it."""
     return [
-        f"{names[r.cell.group]}, {load_name(r.cell)}: {finding.level.value}, {finding.text}"
-        for r in field.results
-        if r.verdict is not None
-        for finding in r.verdict.findings
+        f"{names[r.cell.group]}, {load_name(r.cell)}: {text}" for r in field.results for text in _remarks(r)
     ]
+
+
+def _remarks(result: Result) -> list[str]:
+    findings = result.verdict.findings if result.verdict else ()
+    return [*(f"{finding.level.value}, {finding.text}" for finding in findings), *result.notes]
 
 
 def _section(field: Field, names: Names) -> list[str]:

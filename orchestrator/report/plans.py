@@ -40,10 +40,13 @@ def _group(plan: GroupPlan) -> Iterator[str]:
     else:
         yield f"  image     {plan.image.template} from {plan.base}"
     yield f"  weights   {plan.model.origin}"
-    for step in plan.steps:
+    for step in plan.all_steps:
         where = "" if step.image is None else f", in {step.image.template} from {step.image.build.base}"
-        yield f"  step      {step.id}: {step.title}{where}"
+        what = f"{'on the GPU, ' if step.gpu else ''}about {step.output_bytes / 1e9:.1f} GB"
+        yield f"  step      {step.id}: {step.title}{where}; {what}, at most {step.deadline_s / 60:.0f} min"
         yield f"            {shlex.join(step.argv)}"
+        for file in step.files:
+            yield f"            {{config}}/{file.path}, {len(file.text.splitlines())} lines"
     yield f"  argv      {shlex.join(plan.serve.argv)}"
     for name, value in sorted(plan.serve.env.items()):
         yield f"  env       {name}={value}"

@@ -19,6 +19,7 @@ from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError
 from orchestrator.host.locks import file_lock
 from orchestrator.render import FOLDER, render
+from orchestrator.runtime import bases
 from orchestrator.runtime.daemon import said, translated
 from orchestrator.runtime.interface import Progress
 from orchestrator.runtime.owner import OURS
@@ -55,15 +56,16 @@ def build(
         raise HostError(missing, hint="import a base image and name it with BASE=, or use RUNTIME=process")
     with translated(f"the image of {spec.name} {spec.build.version} could not be made"):
         base_image = client.images.get(base)
+        base_digest = bases.digest_of(base_image, base)
+        bases.hold(cache_dir, base, base_digest)
         dockerfile = render(spec, base=base)
         tag = f"levelbench/{spec.name}:{content_key(spec, dockerfile, str(base_image.id))}"
         with file_lock(cache_dir / "images.lock", f"builds {tag}", progress=progress):
             found = find(client, tag) or _make(client, spec, tag, dockerfile, cache_dir, env, progress)
-    digests = base_image.attrs.get("RepoDigests") or [str(base_image.id)]
     return Image(
         reference=tag,
         digest=str(found.id),
-        base_digest=str(digests[0]).rpartition("@")[2],
+        base_digest=base_digest,
         size_bytes=int(found.attrs["Size"]),
     )
 

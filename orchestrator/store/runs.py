@@ -47,11 +47,13 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, root: Path, run_id: str, plan: dict[str, Any], *, cells: Sequence[Cell] = ()
+        cls, root: Path, run_id: str, plan: dict[str, Any], *, cells: Sequence[Cell] = (), latest: bool = True
     ) -> RunFolder:
-        """Begin a run; its id gets a suffix if the name is taken. `cells` are those it is going to measure."""
+        """Begin a run; its id gets a suffix if the name is taken. `cells` are those it is going to measure;
+        one that measures nothing is not the `latest`."""
         run = cls._begun(_new_folder(root, run_id), plan, cells)
-        files.point_link(root / LATEST, run.id)
+        if latest:
+            files.point_link(root / LATEST, run.id)
         return run
 
     @classmethod

@@ -13,6 +13,7 @@ from backends import DEFAULT, load_backends
 from backends.contract import (
     SERVING_LAYER,
     UNMET,
+    Accelerator,
     Backend,
     Build,
     FailureCause,
@@ -33,6 +34,7 @@ from orchestrator.load import dialects
 from orchestrator.planning import Request, choose_builds
 from orchestrator.render import FOLDER, render
 from orchestrator.runtime.venvs import lock_path
+from quantize.methods import METHODS
 from tests.goldens import CASES, MODELS, STEP_IMAGES, Case
 
 BACKENDS = load_backends()
@@ -177,8 +179,10 @@ def test_every_file_that_a_build_names_is_there(case: Case) -> None:
 
 
 def test_no_lock_is_left_over() -> None:
-    """What no build names is nobody's."""
-    named = {s.lock for case in BUILDS.values() for s in case.build.packages}
+    """What neither an engine's build nor a quantiser's names is nobody's."""
+    tools = [m.tool.build(accelerator) for m in METHODS.values() for accelerator in Accelerator]
+    builds = [*(case.build for case in BUILDS.values()), *tools]
+    named = {package_set.lock for build in builds for package_set in build.packages}
 
     assert named == {p.name for p in (FOLDER / "locks").iterdir()}
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from orchestrator.domain.metrics import MIN_SAMPLES, Distribution, Metrics, WindowMetrics
+from orchestrator.domain.result import StepRecord
 from orchestrator.domain.verdict import Reason
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
@@ -42,5 +43,13 @@ def test_the_glossary_gives_each_noun_one_sentence() -> None:
     text = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text("utf-8")
     entries = re.findall(r"^- \*\*(\w+)\*\*: (.+)$", text, re.MULTILINE)
 
-    assert 22 == len({noun for noun, _ in entries})
+    assert 25 == len({noun for noun, _ in entries})
     assert [] == [noun for noun, sentence in entries if sentence.count(". ") or not sentence.endswith(".")]
+
+
+def test_every_field_of_a_step_record_is_explained() -> None:
+    """In docs/results.md, in the order of the code."""
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text("utf-8")
+    section = page.split("| field | meaning |")[1].split("\n\n")[0]
+
+    assert list(StepRecord.model_fields) == re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)

@@ -24,6 +24,7 @@ from backends.contract import (
     ServeSpec,
     Setup,
     Source,
+    StepSpec,
     WeightsFormat,
 )
 
@@ -64,6 +65,7 @@ class FakeBackend(Backend):
     instead: str | None = "MODEL=tiny"
     refused: tuple[RequestField, ...] = ()
     cache = PrefixCache(default_on=True)
+    makes: tuple[StepSpec, ...] = ()
 
     def __init__(
         self, name: str = "fake", *, accelerators: tuple[Accelerator, ...] = (Accelerator.CPU,)
@@ -84,6 +86,9 @@ class FakeBackend(Backend):
         if setup.model.quantization is Quantization.AWQ and not reads_awq:
             return Refusal(reason="4-bit weights are not read", alternative=self.instead)
         return None
+
+    def steps(self, setup: Setup) -> tuple[StepSpec, ...]:
+        return self.makes
 
     def serve(self, setup: Setup) -> ServeSpec:
         argv = (self.name, "{model}", "--port", "{port}")

@@ -73,10 +73,19 @@ def steady(*, tokens: int = 8, ttft_s: float = 0.02, itl_s: float = 0.005) -> An
 
 
 class FakeEngine:
-    """Context manager: `port`, the requests seen, and the number of connections accepted."""
+    """Context manager: `port`, the requests seen, and the number of connections accepted. A POST to a path of
+    `posts` gets that status and is kept in `posted`; any other is a request."""
 
-    def __init__(self, answer: Answer, *, gets: dict[str, tuple[int, str]] | None = None) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        gets: dict[str, tuple[int, str]] | None = None,
+        posts: dict[str, int] | None = None,
+    ) -> None:
         self._answer = answer
+        self._posts = posts or {}
+        self.posted: list[str] = []
         self._gets = {"/health": (200, ""), "/v1/models": (200, '{"data":[{"id":"tiny"}]}'), **(gets or {})}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -137,6 +146,10 @@ class FakeEngine:
         method, path, _ = request.split(" ")
         if method == "GET":
             await self._get(path, writer)
+            return True
+        if path in self._posts:
+            self.posted.append(path)
+            writer.write(f"HTTP/1.1 {self._posts[path]} X\r\nContent-Length: 0\r\n\r\n".encode())
             return True
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
         self.requests.append(body)

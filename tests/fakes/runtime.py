@@ -24,7 +24,7 @@ ALIVE = State(running=True)
 class FakeRuntime:
     """Implements Runtime. `states` are told in turn, the last one for ever; `on_state` hears the number
     of each question; `fail` maps a verb's name to the exception that it raises. What was taken down does
-    not run. `jobs` says by a step's id how it ends, which is well by default."""
+    not run. `jobs` says by a step's id how it ends, which is well by default; `posts` is the engine's."""
 
     kind = RuntimeKind.PROCESS
     version = "fake 1"
@@ -48,6 +48,8 @@ class FakeRuntime:
         self._log = log
         self._gets = gets or {}
         self.jobs: dict[str, JobEnd] = {}
+        self.posts: dict[str, int] = {}
+        self.deployed: list[DeploymentSpec] = []
         self._engines: dict[str, FakeEngine] = {}
         self._ended: set[str] = set()
         self._asked = 0
@@ -61,7 +63,8 @@ class FakeRuntime:
     def up(self, spec: DeploymentSpec) -> Deployment:
         self._call("up")
         models = {"/v1/models": (200, f'{{"data":[{{"id":"{self._served_name}"}}]}}')}
-        engine = FakeEngine(self._answer, gets={**models, **self._gets}).__enter__()
+        self.deployed.append(spec)
+        engine = FakeEngine(self._answer, gets={**models, **self._gets}, posts=self.posts).__enter__()
         self._engines[spec.name] = engine
         spec.log_path.write_text(self._log)
         return Deployment(

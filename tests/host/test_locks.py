@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.errors import HostError
 from orchestrator.host import locks
-from orchestrator.host.locks import Owner, file_lock, holder, host_lock
+from orchestrator.host.locks import Owner, file_lock, holder, host_lock, lock_if_free
 
 HOLD = """
 import sys
@@ -207,3 +207,15 @@ def test_a_free_file_lock_is_had_at_once(tmp_path: Path) -> None:
 
     with file_lock(tmp_path / "lock", sleep=never):
         pass
+
+
+def test_a_free_lock_is_taken_and_a_held_one_is_left(tmp_path: Path) -> None:
+    """Who only wants what nobody uses does not wait for it."""
+    path = tmp_path / "a.lock"
+    with file_lock(path, "makes a"):
+        with lock_if_free(path, "removes a") as free:
+            assert not free
+        assert "makes a" in holder(path)
+    with lock_if_free(path, "removes a") as free:
+        assert free
+        assert "removes a" in holder(path)

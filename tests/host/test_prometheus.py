@@ -189,3 +189,12 @@ def test_garbage_in_a_run_is_an_empty_reading_and_a_fault() -> None:
 
     assert samples == []
     assert telemetry.faults()["metrics"].raised == 1
+
+
+def test_figures_may_be_on_another_port() -> None:
+    """Of the same host: Triton answers requests on one, and tells its figures on another."""
+    with serving(large_page()) as engine:
+        port = int(engine.url.rpartition(":")[2])
+        elsewhere = METRICS.model_copy(update={"port": port})
+
+        assert scrape("http://127.0.0.1:9", elsewhere)["metrics.running"] == 1

@@ -9,7 +9,7 @@ from orchestrator.domain.cell import Cell, CellGroup, Load, RuntimeKind
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.metrics import summarise
 from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
-from orchestrator.domain.result import Failure, Phase, Result, TelemetrySummary
+from orchestrator.domain.result import Failure, Phase, Result, StepRecord, TelemetrySummary
 from orchestrator.domain.verdict import judge
 from orchestrator.domain.workload import SystemPrompt, Workload
 from orchestrator.report.records import RunRecord, State, Stored
@@ -60,6 +60,17 @@ def result(of: Cell, exchanges: list[Exchange], *, client_cpu_s: float = 1.0, **
         verdict=judge(metrics, users=of.load.users),
         telemetry=TelemetrySummary(mean={"engine.cpu_cores": 1.93}, max={"engine.memory_bytes": 412 * 2**20}),
         provenance=provenance(of.group),
+        steps=(
+            StepRecord(id="weights", key="a", cached=True, wall_s=312.0, output_bytes=2**30),
+            StepRecord(
+                id="build",
+                key="b",
+                cached=False,
+                wall_s=41.0,
+                peak_memory_bytes=3 * 2**30,
+                output_bytes=500 * 2**20,
+            ),
+        ),
         phases_s={Phase.UP: 0.31, Phase.READY: 0.94, Phase.WARMUP: 1.2, Phase.MEASURE: 25.0},
     )
     return one.model_copy(update=changes)

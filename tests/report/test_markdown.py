@@ -9,7 +9,7 @@ import pytest
 from backends.contract import Accelerator, Profile
 from orchestrator.domain.cell import Load
 from orchestrator.domain.metrics import summarise
-from orchestrator.domain.result import Phase, Result, TelemetrySummary
+from orchestrator.domain.result import METHOD, Phase, Result, TelemetrySummary
 from orchestrator.domain.verdict import judge
 from orchestrator.domain.workload import SystemPrompt
 from orchestrator.report import markdown
@@ -98,11 +98,11 @@ def test_figures_that_nobody_judged_are_invalid() -> None:
 
 def test_different_methods_are_never_ranked() -> None:
     """A METHOD is bumped because it moves numbers."""
-    text = report(result(cell("a"), FAST), result(cell("b"), SLOW, method=2))
+    text = report(result(cell("a"), FAST), result(cell("b"), SLOW, method=METHOD + 1))
 
     assert "- 1 user: not ranked, measured by different METHODs" in text
     assert "to the best |" not in text
-    assert "## How it was measured (METHOD 1 and 2)" in headings(text)
+    assert f"## How it was measured (METHOD {METHOD} and {METHOD + 1})" in headings(text)
 
 
 def test_profiles_of_one_engine_are_told_apart() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backends import load_backends
-from backends.contract import Accelerator, HostTraits, Refusal
+from backends.contract import Accelerator, HostTraits, Refusal, SpecFile, StepSpec
 from orchestrator import planning
 from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.plan import Plan, Refused
@@ -59,6 +59,30 @@ def test_what_is_left_out_is_told(alternative: str | None, end: str) -> None:
     made = plan("llama-cpp", runtime=RuntimeKind.PROCESS).model_copy(update={"refused": (refused,)})
 
     assert f"left out: other with small: reads GGUF only{end}" == text(made).splitlines()[1]
+
+
+def test_steps_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they run, what they are run with, what they take."""
+    made = plan("llama-cpp", model="tiny", runtime=RuntimeKind.PROCESS)
+    step = StepSpec(
+        id="build",
+        title="build the engine",
+        argv=("trtllm-build", "--output", "{out}"),
+        files=(SpecFile(path="a.json", text="{\n}\n"),),
+        gpu=True,
+        produces=("*",),
+        deadline_s=7200,
+        output_bytes=8_100_000_000,
+    )
+    other = step.model_copy(update={"id": "other", "gpu": False, "image": made.groups[0].image})
+    group = made.groups[0].model_copy(update={"steps": (step, other)})
+    lines = text(made.model_copy(update={"groups": (group,)})).splitlines()
+
+    assert "  step      build: build the engine; on the GPU, about 8.1 GB, at most 120 min" in lines
+    assert "            trtllm-build --output '{out}'" in lines
+    assert "            {config}/a.json, 2 lines" in lines
+    assert any(", in llama-cpp.Dockerfile.j2 from " in line and "; about 8.1 GB" in line for line in lines)
+    assert "up to 16." in lines[0]
 
 
 def test_counts_are_grammatical() -> None:

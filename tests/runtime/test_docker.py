@@ -23,6 +23,7 @@ from backends.contract import Accelerator
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError
 from orchestrator.runtime import cgroup_usage, docker, owner, wheels
+from orchestrator.runtime import container as given
 from orchestrator.runtime.container import PIDS_LIMIT, TMPFS
 from orchestrator.runtime.daemon import Daemon
 from orchestrator.runtime.docker import DockerRuntime
@@ -273,6 +274,52 @@ def test_whatever_ends_up_leaves_nothing(
         docker_bench.runtime.up(spec)
 
     assert [] == left(docker_bench, spec.name)
+
+
+def test_a_job_that_the_kernel_kills_for_memory_says_so(
+    docker_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step has a limit of its own; should the host's be reached, the daemon knows why it died."""
+    monkeypatch.setitem(given.NEVER, "mem_limit", 48 * 2**20)
+    monkeypatch.setitem(given.NEVER, "memswap_limit", 48 * 2**20)
+    end = docker_bench.runtime.run(docker_bench.job(made.step("hoard", "128")), print, lambda: None)
+
+    assert (137, True) == (end.state.exit_code, end.state.oom_killed)
+
+
+def test_a_job_is_given_as_little_as_an_engine(docker_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no network at all; its output is the one thing that it may write."""
+    job, seen = docker_bench.job(made.step("hang")), list[dict[str, Any]]()
+
+    def watch() -> None:
+        if job.log_path.exists() and job.log_path.stat().st_size:
+            seen.append(runtime(docker_bench).client.api.inspect_container(job.name))
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        docker_bench.runtime.run(job, lambda _: None, watch)
+    (attrs,) = seen
+    host = attrs["HostConfig"]
+
+    assert "none" == host["NetworkMode"]
+    assert ["ALL"] == host["CapDrop"]
+    assert ["no-new-privileges"] == host["SecurityOpt"]
+    assert (True, False, True) == (host["ReadonlyRootfs"], host["Privileged"], host["Init"])
+    assert PIDS_LIMIT == host["PidsLimit"]
+    assert {"/models/stub": False, "/levelbench/steps/build": True} == {
+        mount["Destination"]: mount["RW"] for mount in attrs["Mounts"]
+    }
+    assert owner.labels(job.name).items() <= attrs["Config"]["Labels"].items()
+    assert [] == left(docker_bench, job.name)
+
+
+def test_gpus_are_asked_for_by_uuid() -> None:
+    """Never all of them."""
+    (request,) = given._gpus(("GPU-1", "GPU-2"))
+
+    assert ["GPU-1", "GPU-2"] == request["DeviceIDs"]
+    assert [["gpu"]] == request["Capabilities"]
+    assert [] == given._gpus(())
 
 
 def test_what_cannot_be_removed_stops_the_run(docker_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

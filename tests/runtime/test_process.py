@@ -153,6 +153,14 @@ def test_gpus_are_named_by_uuid(process_bench: Bench) -> None:
     assert "GPU-1,GPU-2" == env["CUDA_VISIBLE_DEVICES"]
 
 
+def test_a_step_that_uses_no_gpu_sees_none(process_bench: Bench) -> None:
+    """Its output is not bound to one; an engine on a CPU is left alone."""
+    env = process._environment(Path("/venv"), Path("/scratch"), {}, ())
+
+    assert "" == env["CUDA_VISIBLE_DEVICES"]
+    assert "CUDA_VISIBLE_DEVICES" not in process._environment(Path("/venv"), Path("/scratch"), {}, None)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"), [("/cache/x", "/scratch/x"), ("/opt/cache", "/opt/cache"), ("1", "1")]
 )
