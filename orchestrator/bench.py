@@ -18,6 +18,7 @@ from orchestrator import dolly, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import chat_template, prompts
 from orchestrator.catalog.chat_template import ChatTemplate
+from orchestrator.catalog.exact import Words
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.exchange import Exchange
@@ -181,16 +182,23 @@ class Group:
         def count_tokens(text: str) -> int:
             return len(tokenizer.encode(text).ids)  # with begin-of-text, as the article's client counted
 
+        chat = self._chat(weights_dir, tokenizer)
         dolly.provide(spec.source, self._kit.dolly_path, progress=self._kit.console.step)
 
         return Draw(
-            prompts=prompts.load(spec, dolly_path=self._kit.dolly_path, count_tokens=count_tokens),
+            prompts=prompts.load(
+                spec,
+                dolly_path=self._kit.dolly_path,
+                count_tokens=count_tokens,
+                words=lambda: Words(tokenizer, chat),
+            ),
             system=prompts.system_prompt(),
             request=self._plan.request,
             served_name=self._plan.model.traits.served_name,
             sampling=self._plan.group.workload.sampling,
             seed=spec.seed,
-            chat=self._chat(weights_dir, tokenizer),
+            chat=chat,
+            reuse=spec.reuse,
         )
 
     def _chat(self, weights_dir: Path, tokenizer: Tokenizer) -> ChatTemplate | None:

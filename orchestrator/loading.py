@@ -16,6 +16,7 @@ from backends.contract import Deviation, Dialect, RequestField, RequestSpec, Tem
 from orchestrator import dolly, endpoint, measure
 from orchestrator.catalog import chat_template, loader, prompts
 from orchestrator.catalog.chat_template import ChatTemplate
+from orchestrator.catalog.exact import Words
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell, CellGroup, Load, RuntimeKind
 from orchestrator.domain.provenance import Provenance
@@ -151,7 +152,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _prompts(word: str) -> dict[str, Any]:
     """One of the sets that come with levelbench, else a file."""
-    known = {source.value for source in PromptSource} - {PromptSource.FILE.value}
+    known = {source.value for source in (PromptSource.OWN, PromptSource.DOLLY, PromptSource.AUTO)}
     return {"source": word} if word in known else {"source": PromptSource.FILE, "path": word}
 
 
@@ -171,7 +172,8 @@ def _draw(place: Place, request: LoadRequest, workload: Workload, found: Endpoin
     tokenizer, chat = _tokenizer(request)
     dolly_path = place.cache_dir / "prompts" / DOLLY
     dolly.provide(spec.source, dolly_path, progress=console.step)
-    chosen = prompts.load(spec, dolly_path=dolly_path, count_tokens=_counter(tokenizer))
+    words = {} if tokenizer is None else {"words": lambda: Words(tokenizer, chat)}
+    chosen = prompts.load(spec, dolly_path=dolly_path, count_tokens=_counter(tokenizer), **words)
     console.say(f"{len(chosen.prompts)} prompts of {chosen.name}" + ("" if tokenizer else f", {GUESSED}"))
     return Draw(
         prompts=chosen,
@@ -181,6 +183,7 @@ def _draw(place: Place, request: LoadRequest, workload: Workload, found: Endpoin
         sampling=workload.sampling,
         seed=spec.seed,
         chat=chat,
+        reuse=spec.reuse,
     )
 
 

@@ -120,7 +120,7 @@ class Target:
         dialect = self.draw.request.dialect
         record = self.client.run(spec, dialect, on_live=on_live, watch=self.alive, stop=stop)
         self.engine.require_alive()
-        self.draw.drawn(len(record.exchanges))
+        self.draw.drawn(x.prompt for x in record.exchanges)
         return record
 
 
@@ -205,6 +205,7 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
         users=users,
         ramp_s=workload.ramp_s,
         bodies=target.draw.bodies(cell.load),
+        turns=target.draw.turns,
         length_s=workload.length_s,
         think_s=workload.think_s,
         stall_s=workload.stall_s,

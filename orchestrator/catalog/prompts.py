@@ -10,20 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from backends.contract import Value
-from orchestrator.catalog import lines
+from orchestrator.catalog import exact, lines, sessions, traces
+from orchestrator.catalog.exact import Words
 from orchestrator.domain.prompt import Prompt
 from orchestrator.domain.workload import EVERY_LENGTH, PromptSource, PromptSpec
 from orchestrator.errors import RequestError
 
 OWN_NAME = "levelbench-own"
+SYNTHETIC_NAME = "synthetic"
 DOLLY_NAME = "databricks-dolly-15k"
 DOLLY_SHA256 = "2df9083338b4abd6bceb5635764dab5d833b393b55759dffb0959b6fcbf794ec"
 DOLLY_BYTES = 13_085_339
@@ -67,26 +70,60 @@ class Task(Value):
 
 @dataclass(frozen=True)
 class PromptSet:
-    """What a workload draws from. `digest` identifies the file and what was kept of it."""
+    """What a workload draws from. `digest` identifies the file and what was kept of it. `turns` says how many
+    neighbouring prompts are the turns of each session."""
 
     name: str
     digest: str
     prompts: tuple[Prompt, ...]
+    turns: tuple[int, ...] = ()
+    in_order: bool = False
+
+    @property
+    def sessions(self) -> tuple[range, ...]:
+        """The indices of `prompts` that belong together, in their order; without `turns` each stands alone."""
+        counts = self.turns or (1,) * len(self.prompts)
+        ends = list(accumulate(counts))
+        return tuple(range(end - count, end) for end, count in zip(ends, counts, strict=True))
 
     def order(self, seed: int) -> Iterator[int]:
-        """Indices of `prompts` without end: each pass has every prompt once, newly shuffled.
+        """Indices of `sessions` without end: each pass has every session once, newly shuffled unless their own
+        order is to be kept.
 
         Python promises that a seeded `random()` stays the same across versions, but not `shuffle()`.
         """
         source = random.Random(seed)
         while True:
-            keys = [source.random() for _ in self.prompts]
+            keys = [0.0 if self.in_order else source.random() for _ in self.sessions]
             yield from sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def load(spec: PromptSpec, *, dolly_path: Path | None, count_tokens: Callable[[str], int]) -> PromptSet:
-    """The prompts of `spec`. `count_tokens` is the model's tokenizer, with its begin-of-text token."""
+def _no_words() -> Words:
+    raise RequestError(
+        "prompts of exact lengths are made of the model's tokenizer, and there is none",
+        hint="name the model's folder: --tokenizer FOLDER",
+    )
+
+
+def load(
+    spec: PromptSpec,
+    *,
+    dolly_path: Path | None,
+    count_tokens: Callable[[str], int],
+    words: Callable[[], Words] = _no_words,
+) -> PromptSet:
+    """The prompts of `spec`. `count_tokens` is the model's tokenizer, with its begin-of-text token; `words`
+    makes texts of it."""
+    if spec.source is PromptSource.SYNTHETIC:
+        return _synthetic(spec, words())
     file = _file(spec, dolly_path)
+    if spec.source is PromptSource.TRACE:
+        arrivals = traces.read(file.content, str(file.path))
+        texts = traces.prompts(arrivals, words(), spec.seed)
+        return PromptSet(file.name, _text_digest(texts), texts, in_order=True)
+    if spec.source is PromptSource.SESSIONS:
+        talks = sessions.read(file.content, str(file.path))
+        return PromptSet(file.name, _text_digest(talks.prompts), talks.prompts, talks.turns)
     found = _prompts(spec, file)
     low, high = spec.bounds
     kept = [i for i, prompt in enumerate(found) if low <= count_tokens(_whole(prompt)) <= high]
@@ -121,6 +158,23 @@ class _File:
     name: str
     path: Path
     content: bytes
+
+
+def _synthetic(spec: PromptSpec, words: Words) -> PromptSet:
+    if spec.input_tokens is None:
+        raise RequestError("synthetic prompts need input_tokens")
+    inputs = exact.drawn(spec.input_tokens, spec.count, f"{spec.seed} inputs")
+    outputs: Sequence[int | None] = [None] * spec.count
+    if spec.output_tokens is not None:
+        outputs = exact.drawn(spec.output_tokens, spec.count, f"{spec.seed} outputs")
+    texts = words.prompts(inputs, [words.source(f"{spec.seed} {i}") for i in range(spec.count)], outputs)
+    return PromptSet(SYNTHETIC_NAME, _text_digest(texts), texts)
+
+
+def _text_digest(prompts: Sequence[Prompt]) -> str:
+    """Over every turn and every answer length."""
+    said = [[[(m.role, m.content) for m in p.messages], p.output_tokens] for p in prompts]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def _prompts(spec: PromptSpec, file: _File) -> tuple[Prompt, ...]:

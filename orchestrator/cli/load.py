@@ -30,7 +30,10 @@ def load(
         Template, typer.Option("--template", help="Who renders the chat template; messages: the engine.")
     ] = Template.MESSAGES,
     workload: Annotated[
-        str, typer.Option("--workload", help="What the other options change: load, short or article.")
+        str,
+        typer.Option(
+            "--workload", help="What the other options change: load, short, article, or a TOML file."
+        ),
     ] = "load",
     users: Annotated[OptionalText, typer.Option("--users", help="Loads, with commas: 10,50,100.")] = None,
     duration: Annotated[OptionalFloat, typer.Option("--duration", help="Seconds of each load.")] = None,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 
 from backends.contract import RequestSpec, Template
 from orchestrator.catalog.chat_template import ChatTemplate, Rendered
@@ -18,7 +18,8 @@ from orchestrator.load.dialects import body, conversations, templates
 @dataclass(slots=True)
 class Draw:
     """Prompts in one seeded order, drawn without replacement across the loads of a deployment, so that
-    a prefix cache is not fed its own past while fresh ones are left. `at` is how many have been drawn.
+    a prefix cache is not fed its own past while fresh ones are left; with `reuse` every load begins anew.
+    `at` is how many prompts, or sessions of several, have been drawn.
 
     `chat` renders the prompts where the request's template says so, and tells how long they are where the
     engine renders; None where the model has no template and the engine sees to that.
@@ -31,6 +32,7 @@ class Draw:
     sampling: Sampling
     seed: int
     chat: ChatTemplate | None = None
+    reuse: bool = False
     at: int = 0
     _rendered: dict[str | None, tuple[Rendered, ...] | None] = field(default_factory=dict)
 
@@ -46,9 +48,20 @@ class Draw:
         found = self._all(load) if self._renders or by_engine else None
         return tuple(None if found is None else len(found[i].tokens) for i in self._order())
 
-    def drawn(self, requests: int) -> None:
-        """Say how many requests have been sent."""
-        self.at += requests
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """How many neighbouring bodies belong to each session, in the order of `bodies`; empty where each
+        stands alone."""
+        sessions = self.prompts.sessions
+        return tuple(len(sessions[i]) for i in self._drawing()) if self.prompts.turns else ()
+
+    def drawn(self, positions: Iterable[int]) -> None:
+        """Say which of `bodies` have been sent: a session counts once, with its first turn."""
+        if self.reuse:
+            return
+        counts = self.turns or (1,) * len(self.prompts.prompts)
+        first = {0, *accumulate(counts)}
+        self.at += sum(position in first for position in positions)
 
     @property
     def _renders(self) -> bool:
@@ -58,7 +71,12 @@ class Draw:
         return self.system if load.system_prompt is SystemPrompt.WITH else None
 
     def _order(self) -> tuple[int, ...]:
-        count = len(self.prompts.prompts)
+        """Every prompt, the sessions as they are drawn."""
+        sessions = self.prompts.sessions
+        return tuple(prompt for i in self._drawing() for prompt in sessions[i])
+
+    def _drawing(self) -> tuple[int, ...]:
+        count = len(self.prompts.sessions)
         order = list(islice(self.prompts.order(self.seed), count))
         first = self.at % count
         return (*order[first:], *order[:first])

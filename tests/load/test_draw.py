@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -72,7 +74,7 @@ def test_the_next_load_begins_with_a_fresh_prompt() -> None:
     """What has been drawn goes to the end of the round."""
     d = draw()
     first = texts(d.bodies(WITHOUT))
-    d.drawn(2)
+    d.drawn(range(2))
 
     assert [*first[2:], *first[:2]] == texts(d.bodies(WITHOUT))
 
@@ -81,8 +83,8 @@ def test_drawing_goes_round() -> None:
     """More requests than prompts begin again where a round ends."""
     d = draw()
     first = texts(d.bodies(WITHOUT))
-    d.drawn(3)
-    d.drawn(4)
+    d.drawn(range(3))
+    d.drawn(range(4))
 
     assert first[2] == texts(d.bodies(WITHOUT))[0]
 
@@ -155,7 +157,7 @@ def test_the_length_of_each_prompt_is_known_in_the_order_of_the_bodies() -> None
     """What the engine counts is held against it, whoever renders."""
     chat = words("{{ bos_token }} {{ messages[-1].content }}{{ ' and more' if '3' in messages[-1].content }}")
     d = draw(chat=chat)
-    d.drawn(2)
+    d.drawn(range(2))
 
     assert [5 if "3" in text else 3 for text in texts(d.bodies(WITHOUT))] == list(d.prompt_tokens(WITHOUT))
     assert 5 in d.prompt_tokens(WITHOUT)
@@ -220,3 +222,46 @@ def test_an_answer_length_of_its_own_replaces_the_workloads() -> None:
 
     assert 500 == parsed(d.bodies(WITHOUT))[0]["max_tokens"]
     assert 4 == parsed(d.bodies(WITHOUT, max_tokens=4))[0]["max_tokens"]
+
+
+def sessions(*turns: int, **changes: Any) -> Draw:
+    """Each prompt says which turn of which session it is."""
+    said = [Prompt.of(f"{s}.{t}") for s, count in enumerate(turns) for t in range(count)]
+    return replace(draw(), prompts=PromptSet("talks", "0", tuple(said), turns), **changes)
+
+
+def test_sessions_are_drawn_whole() -> None:
+    """Their turns stay together and in order."""
+    d = sessions(2, 3, 1)
+    said = texts(d.bodies(WITHOUT))
+
+    assert 6 == len(said)
+    assert sorted(["0.0 0.1", "1.0 1.1 1.2", "2.0"]) == sorted(
+        " ".join(said[end - count : end]) for end, count in zip(accumulate(d.turns), d.turns, strict=True)
+    )
+
+
+def test_a_session_that_was_begun_is_not_drawn_again() -> None:
+    """However many of its turns were sent."""
+    d = sessions(2, 2, 2)
+    first = texts(d.bodies(WITHOUT))
+    d.drawn([0, 1, 2])
+
+    assert [*first[4:], *first[:4]] == texts(d.bodies(WITHOUT))
+
+
+def test_reuse_begins_every_load_anew() -> None:
+    """For who wants to measure what a prefix cache is worth."""
+    d = replace(draw(), reuse=True)
+    first = texts(d.bodies(WITHOUT))
+    d.drawn(range(3))
+
+    assert first == texts(d.bodies(WITHOUT))
+
+
+def test_a_set_may_keep_its_order() -> None:
+    """A trace is replayed as it was."""
+    d = draw()
+    d.prompts = PromptSet("trace", "0", tuple(map(Prompt.of, TEXTS)), in_order=True)
+
+    assert list(TEXTS) == texts(d.bodies(WITHOUT))
