@@ -1,13 +1,14 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
 # Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
 #            PORT BASE RUN JSON PLAN KEEP METHOD
+# and for selftest: FULL SAVE PEERS SHARDS
 
 PYTHON ?= python3
 VENV ?= .venv
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
 unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG METHOD
-unexport PORT BASE RUN MARK KEEP
+unexport PORT BASE RUN MARK KEEP PEERS SHARDS
 quoted = '$(subst ','\'',$(value $(1)))'
 option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
 LEVELBENCH = $(VENV)/bin/levelbench $(call option,base-image,BASE) $(call option,port,PORT)
@@ -18,7 +19,7 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help bench plan quantize report doctor test check clean
+.PHONY: help bench plan quantize report doctor selftest test check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +39,10 @@ report: $(VENV)/.ready ## write and print the report of RUN= (default: the lates
 
 doctor: $(VENV)/.ready ## say what this host can measure, and what to do about the rest
 	@$(LEVELBENCH) doctor $(if $(JSON),--json)
+
+selftest: $(VENV)/.ready ## measure the load client itself: FULL=1 takes 7 min, SAVE=1, PEERS=aiperf,vllm
+	@$(LEVELBENCH) selftest $(if $(FULL),--full) $(if $(SAVE),--save) $(call option,peers,PEERS) \
+		$(call option,shards,SHARDS) $(if $(JSON),--json)
 
 test: $(VENV)/.ready-dev ## run the tests; MARK=docker or MARK=engine for those with real parts
 	@$(VENV)/bin/python -m pytest $(if $(value MARK),-m $(call quoted,MARK))

@@ -14,11 +14,10 @@ from time import perf_counter
 from tokenizers import Tokenizer
 
 from backends.contract import Accelerator, Backend, ImageSpec, Template
-from orchestrator import dolly, measure, quantizing, steps
+from orchestrator import dolly, drawing, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
-from orchestrator.catalog import chat_template, prompts
+from orchestrator.catalog import chat_template
 from orchestrator.catalog.chat_template import ChatTemplate
-from orchestrator.catalog.exact import Words
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.exchange import Exchange
@@ -90,6 +89,7 @@ def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> boo
                 measure.probe(target)
             with group.phase(Phase.WARMUP):
                 measure.warm_up(target, plan.group.workload)
+                measure.ask_canaries(target, plan.group.workload)
             provenance = group.provenance(deployment, image, weights, draw)
             with group.telemetry(target, deployment) as telemetry:
                 for number, cell in enumerate(plan.group.cells):
@@ -177,28 +177,15 @@ class Group:
     def draw(self, weights_dir: Path) -> Draw:
         """The prompts that fit the workload, counted by the model's own tokenizer."""
         tokenizer = Tokenizer.from_file(str(weights_dir / "tokenizer.json"))
-        spec = self._plan.group.workload.prompts
-
-        def count_tokens(text: str) -> int:
-            return len(tokenizer.encode(text).ids)  # with begin-of-text, as the article's client counted
-
-        chat = self._chat(weights_dir, tokenizer)
-        dolly.provide(spec.source, self._kit.dolly_path, progress=self._kit.console.step)
-
-        return Draw(
-            prompts=prompts.load(
-                spec,
-                dolly_path=self._kit.dolly_path,
-                count_tokens=count_tokens,
-                words=lambda: Words(tokenizer, chat),
-            ),
-            system=prompts.system_prompt(),
-            request=self._plan.request,
-            served_name=self._plan.model.traits.served_name,
-            sampling=self._plan.group.workload.sampling,
-            seed=spec.seed,
-            chat=chat,
-            reuse=spec.reuse,
+        workload = self._plan.group.workload
+        dolly.provide(workload.prompts.source, self._kit.dolly_path, progress=self._kit.console.step)
+        return drawing.draw(
+            workload,
+            self._plan.request,
+            self._plan.model.traits.served_name,
+            tokenizer=tokenizer,
+            chat=self._chat(weights_dir, tokenizer),
+            dolly_path=self._kit.dolly_path,
         )
 
     def _chat(self, weights_dir: Path, tokenizer: Tokenizer) -> ChatTemplate | None:
@@ -240,6 +227,7 @@ class Group:
             draw=draw,
             metrics=self._backend.metrics(self._build),
             reset_path=self._backend.prefix_cache(self._build).reset_path,
+            health_path=self._backend.ready(self._build).health_path,
         )
 
     def climb(self, deployment: Deployment) -> None:

@@ -3,7 +3,7 @@ deployment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,14 +13,14 @@ from pydantic import Field, JsonValue, ValidationError
 from tokenizers import Tokenizer
 
 from backends.contract import Deviation, Dialect, RequestField, RequestSpec, Template, Value
-from orchestrator import dolly, endpoint, measure
-from orchestrator.catalog import chat_template, loader, prompts
+from orchestrator import dolly, drawing, endpoint, measure
+from orchestrator.catalog import chat_template, loader
 from orchestrator.catalog.chat_template import ChatTemplate
-from orchestrator.catalog.exact import Words
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell, CellGroup, Load, RuntimeKind
 from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.workload import PromptSource, Workload
+from orchestrator.drawing import GUESSED
 from orchestrator.endpoint import Endpoint
 from orchestrator.errors import BenchError, CellError, RequestError
 from orchestrator.host import facts, sources
@@ -38,8 +38,7 @@ from orchestrator.store.runs import RunFolder, run_id
 
 BACKEND = "endpoint"
 RELEASE = "as-found"
-CHARS_PER_TOKEN = 4
-GUESSED = f"lengths guessed at {CHARS_PER_TOKEN} characters a token"
+HEALTH = "/health"  # where most engines have it; without one nothing is pinged
 NEVER = "it was up already: how it was started is not known"
 
 
@@ -75,9 +74,11 @@ def execute(place: Place, request: LoadRequest, console: Console) -> RunFolder:
             console.say(doubt, "yellow")
         draw = _draw(place, request, group.workload, found, console)
         stack.enter_context(host_lock(beside(place.cache_dir), "levelbench load"))
-        target = Target(engine=found, client=stack.enter_context(LoadClient()), draw=draw)
+        client = stack.enter_context(LoadClient())
+        target = Target(engine=found, client=client, draw=draw, health_path=HEALTH)
         measure.probe(target)
         measure.warm_up(target, group.workload)
+        measure.ask_canaries(target, group.workload)
         folder = _folder(place, request, group)
         console.say(f"{group.model} at {found.url}, results in {folder.path}", "bold")
         stack.callback(folder.write_reports)
@@ -168,29 +169,14 @@ def _request_spec(request: LoadRequest, path: str | None) -> RequestSpec:
 
 def _draw(place: Place, request: LoadRequest, workload: Workload, found: Endpoint, console: Console) -> Draw:
     """The prompts. Their lengths are counted by the tokenizer that was named, else guessed and said so."""
-    spec = workload.prompts
     tokenizer, chat = _tokenizer(request)
     dolly_path = place.cache_dir / "prompts" / DOLLY
-    dolly.provide(spec.source, dolly_path, progress=console.step)
-    words = {} if tokenizer is None else {"words": lambda: Words(tokenizer, chat)}
-    chosen = prompts.load(spec, dolly_path=dolly_path, count_tokens=_counter(tokenizer), **words)
-    console.say(f"{len(chosen.prompts)} prompts of {chosen.name}" + ("" if tokenizer else f", {GUESSED}"))
-    return Draw(
-        prompts=chosen,
-        system=prompts.system_prompt(),
-        request=_request_spec(request, found.path),
-        served_name=request.model,
-        sampling=workload.sampling,
-        seed=spec.seed,
-        chat=chat,
-        reuse=spec.reuse,
-    )
-
-
-def _counter(tokenizer: Tokenizer | None) -> Callable[[str], int]:
-    if tokenizer is None:
-        return lambda text: round(len(text) / CHARS_PER_TOKEN)
-    return lambda text: len(tokenizer.encode(text).ids)
+    dolly.provide(workload.prompts.source, dolly_path, progress=console.step)
+    spec = _request_spec(request, found.path)
+    made = drawing.draw(workload, spec, request.model, tokenizer=tokenizer, chat=chat, dolly_path=dolly_path)
+    told = "" if tokenizer else f", {GUESSED}"
+    console.say(f"{len(made.prompts.prompts)} prompts of {made.prompts.name}{told}")
+    return made
 
 
 def _tokenizer(request: LoadRequest) -> tuple[Tokenizer | None, ChatTemplate | None]:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import httpx
 
 from backends.contract import FailureSignature, Gauge, MetricsMap
+from orchestrator import literal
 from orchestrator.console import Console
+from orchestrator.domain.article import Article, article
+from orchestrator.domain.canary import COMPARED_TOKENS, compared, references
 from orchestrator.domain.cell import Cell, Load
+from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
 from orchestrator.domain.exchange import Exchange, Outcome
-from orchestrator.domain.metrics import Metrics, Span, summarise
+from orchestrator.domain.metrics import Asked, ClientSide, Metrics, summarise
 from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.result import Result
 from orchestrator.domain.telemetry import Sample
 from orchestrator.domain.verdict import judge
+from orchestrator.domain.windows import Span
 from orchestrator.domain.workload import SystemPrompt, Workload
 from orchestrator.errors import CellError
 from orchestrator.host import summary
@@ -26,6 +31,7 @@ from orchestrator.host.telemetry import ReadingError, Telemetry
 from orchestrator.load.client import Live, LoadClient, Record
 from orchestrator.load.dialects import path
 from orchestrator.load.draw import Draw
+from orchestrator.load.mix import Mixed, mix
 from orchestrator.load.spec import LoadSpec
 from orchestrator.ready import require_alive, tail
 from orchestrator.runtime.interface import Deployment, Runtime
@@ -100,6 +106,8 @@ class Target:
     reset_path: str | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    health_path: str | None = None
+    references: dict[SystemPrompt, dict[int, str]] = field(default_factory=dict)
     _looked_s: float = 0.0
 
     def alive(self) -> None:
@@ -115,13 +123,17 @@ class Target:
         on_live: Callable[[Live], None] = lambda _: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> Record:
-        """Run one stretch of load, until `stop` says so at the latest, and note which prompts are used up.
-        CellError when the engine did not outlive it, also when it died in the last second."""
+        """Run one stretch of load, until `stop` says so at the latest. CellError when the engine did not outlive it, also when it died in the last second."""
         dialect = self.draw.request.dialect
         record = self.client.run(spec, dialect, on_live=on_live, watch=self.alive, stop=stop)
         self.engine.require_alive()
-        self.draw.drawn(x.prompt for x in record.exchanges)
         return record
+
+    def sent(self, spec: LoadSpec) -> list[Exchange]:
+        """Send a few requests and note which prompts are used up."""
+        exchanges = self.send(spec).exchanges
+        self.draw.drawn(x.prompt for x in exchanges)
+        return exchanges
 
 
 def probe(target: Target) -> None:
@@ -133,7 +145,7 @@ def probe(target: Target) -> None:
     last: Exchange | None = None
     for _ in range(PROBE_TRIES):
         spec = _counted(target, "probe", requests=1, users=1, tokens=PROBE_TOKENS, stall_s=PROBE_STALL_S)
-        (last,) = target.send(spec).exchanges
+        (last,) = target.sent(spec)
         if last.first_token_ns and last.outcome is Outcome.OK:
             return
         if last.outcome.failed:
@@ -157,7 +169,7 @@ def warm_up(target: Target, workload: Workload) -> None:
         tokens=WARMUP_TOKENS,
         stall_s=workload.stall_s,
     )
-    exchanges = target.send(spec).exchanges
+    exchanges = target.sent(spec)
     if not any(x.outcome is Outcome.OK for x in exchanges):
         details = sorted({x.detail for x in exchanges if x.detail})
         raise CellError(
@@ -165,6 +177,22 @@ def warm_up(target: Target, workload: Workload) -> None:
             hint="see the engine's log",
             log_tail=target.engine.last_words(),
         )
+
+
+def ask_canaries(target: Target, workload: Workload) -> None:
+    """Note what a single user is answered to the canaries, asked twice."""
+    for system_prompt in workload.system_prompts:
+        target.references[system_prompt] = _asked_twice(target, system_prompt, workload.stall_s)
+
+
+def _asked_twice(target: Target, system_prompt: SystemPrompt, stall_s: float) -> dict[int, str]:
+    load = ONE_USER.model_copy(update={"system_prompt": system_prompt})
+    bodies = target.draw.canaries(load, max_tokens=COMPARED_TOKENS)
+    if not bodies:
+        return {}
+    few = _counted(target, "canary", requests=len(bodies), users=1, tokens=1, stall_s=stall_s)
+    asked = [target.send(replace(few, bodies=bodies)).exchanges for _ in range(2)]
+    return references(*([replace(x, canary=x.prompt) for x in exchanges] for exchanges in asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +204,8 @@ class Loaded:
     metrics: Metrics
     span: Span
     started_at: str
+    evidence: Evidence
+    article: Article | None
 
     def samples(self, telemetry: Telemetry) -> list[Sample]:
         """What was read while it ran."""
@@ -187,7 +217,9 @@ class Loaded:
             cell=self.cell,
             started_at=self.started_at,
             metrics=self.metrics,
-            verdict=judge(self.metrics, users=self.cell.load.users),
+            evidence=self.evidence,
+            verdict=judge(self.metrics, users=self.cell.load.users, evidence=self.evidence),
+            article=self.article,
             telemetry=summary.summarise(telemetry.samples(), self.span.steady_ns, self.span.end_ns),
             provenance=provenance,
         )
@@ -195,8 +227,12 @@ class Loaded:
 
 def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], bool] = lambda: False) -> Loaded:
     """The cell's load, and what it came to; `stop` may end it early."""
-    started_at = utc_now()
     workload, users = cell.group.workload, cell.load.users
+    known = target.references.get(cell.load.system_prompt, {})
+    pings_s = literal.pings_s(target.engine.url, target.health_path) if workload.as_article else ()
+    mixed = mix(
+        target.draw.bodies(cell.load), target.draw.turns, target.draw.canaries(cell.load) if known else ()
+    )
     spec = LoadSpec(
         tag=cell.load.id,
         host=target.engine.host,
@@ -204,17 +240,21 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
         path=path(target.draw.request),
         users=users,
         ramp_s=workload.ramp_s,
-        bodies=target.draw.bodies(cell.load),
-        turns=target.draw.turns,
+        bodies=mixed.bodies,
+        turns=mixed.turns,
         length_s=workload.length_s,
         think_s=workload.think_s,
         stall_s=workload.stall_s,
         request_s=workload.request_s,
     )
     expected = target.draw.prompt_tokens(cell.load)
-    record = _expecting(
-        expected, target.send(spec, lambda live: console.show(users, workload.length_s, live), stop)
-    )
+    started_at = utc_now()
+    record = target.send(spec, lambda live: console.show(users, workload.length_s, live), stop)
+    target.draw.drawn(mixed.drawn([x.prompt for x in record.exchanges]))
+    exchanges = _known(record.exchanges, mixed, expected)
+    if workload.as_article and target.draw.encode is not None:
+        exchanges = literal.counted(exchanges, target.draw.encode)
+    record = replace(record, exchanges=exchanges)
     span = Span(
         start_ns=record.start_ns,
         steady_ns=record.start_ns + round(workload.ramp_s * 1e9),
@@ -224,18 +264,48 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
         record.exchanges,
         span,
         window_s=workload.window_s,
-        client_cpu_s=record.client_cpu_s,
-        client_late_s=record.client_late_s,
-        client_realtime=record.client_realtime,
-        client_clock_steps=record.clock_steps,
+        asked=Asked(users=users, think_s=workload.think_s),
+        client=ClientSide(
+            cpu_s=record.client_cpu_s,
+            late_s=record.client_late_s,
+            realtime=record.client_realtime,
+            clock_steps=record.clock_steps,
+        ),
     )
-    return Loaded(cell, record, metrics, span, started_at)
+    return Loaded(
+        cell,
+        record,
+        metrics,
+        span,
+        started_at,
+        _evidence(exchanges, known),
+        article(exchanges, span, metrics, pings_s) if workload.as_article else None,
+    )
 
 
-def _expecting(prompt_tokens: Sequence[int | None], record: Record) -> Record:
-    """With the length that each prompt should have had, which the engine's own count is held against."""
-    known = [replace(x, expected_prompt_tokens=prompt_tokens[x.prompt]) for x in record.exchanges]
-    return replace(record, exchanges=known)
+def _evidence(exchanges: Sequence[Exchange], known: dict[int, str]) -> Evidence:
+    if not known:
+        return NOBODY_LOOKED
+    n, differing = compared(exchanges, known)
+    return Evidence(canaries=n, canaries_differing=differing)
+
+
+def _known(
+    exchanges: Sequence[Exchange], mixed: Mixed, prompt_tokens: Sequence[int | None]
+) -> list[Exchange]:
+    """With the length that each prompt should have had, which the engine's own count is held against, and what
+    is a canary."""
+    return [
+        replace(
+            x,
+            canary=mixed.canaries[x.prompt],
+            expected_prompt_tokens=None
+            if (place := mixed.places[x.prompt]) is None
+            else prompt_tokens[place],
+            prompt=-1 if place is None else place,
+        )
+        for x in exchanges
+    ]
 
 
 def settle(target: Target) -> None:

@@ -140,7 +140,11 @@ def step_key(step: StepSpec, inputs: Inputs) -> str:
         "image": inputs.images[spec].digest,
         "model": [inputs.model_folder, inputs.weights.digest],
         "steps": {name: inputs.earlier[name].key for name in step.step_inputs},
-        "gpus": [[gpu.name, gpu.compute_capability, gpu.memory_bytes] for gpu in inputs.gpus_of(step)],
+        "gpus": [
+            [gpu.name, gpu.compute_capability, gpu.memory_bytes]
+            for gpu in inputs.gpus_of(step)
+            if not step.portable
+        ],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 

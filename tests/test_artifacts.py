@@ -276,17 +276,19 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("x")
     secret.chmod(0o600)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
 
     def make(folder: Path) -> Making:
         (folder / "link").symlink_to(secret)
-        (folder / "folder").symlink_to(tmp_path)
+        (folder / "folder").symlink_to(closed)
         (folder / "tool").touch(0o700)
         return Making(wall_s=0.0)
 
     found = Store(tmp_path / "cache").provide(order(tmp_path / "cache", "a"), make, print)
 
     assert {"tool"} == set(found.manifest.files)
-    assert 0o600 == secret.stat().st_mode & 0o777
+    assert (0o600, 0o700) == (secret.stat().st_mode & 0o777, closed.stat().st_mode & 0o777)
     assert 0o755 == (found.folder / "tool").stat().st_mode & 0o777
 
 

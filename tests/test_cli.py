@@ -18,8 +18,9 @@ import pytest
 from typer.testing import CliRunner
 
 from backends import load_backends
-from orchestrator import bench, cli, invocation
+from orchestrator import bench, invocation
 from orchestrator.cli import app, main
+from orchestrator.cli.options import size_bytes
 from orchestrator.errors import BenchError, CellError, HostError, RequestError
 from orchestrator.host import facts
 from orchestrator.host.findings import Check
@@ -505,7 +506,7 @@ def test_clean_can_keep_what_was_used_last(typed: Typed) -> None:
 )
 def test_sizes_are_read_as_people_write_them(text: str | None, expected: int | None) -> None:
     """Decimal units, unless they say that they are binary."""
-    assert expected == cli._bytes(text)
+    assert expected == size_bytes(text)
 
 
 @pytest.mark.parametrize("text", ["much", "-1G", "1X", "1.G", "GB", "nan"])

@@ -139,7 +139,7 @@ def everything(runtime: str) -> list[str]:
         return [f"process {p.pid} of {p.environ()[MARKER]}" for p in marked()]
     found = docker.from_env()
     try:
-        containers = found.containers.list(all=True, filters={"label": LABEL})
+        containers = found.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
         networks = found.networks.list(filters={"label": LABEL})
         return [f"container {c.name}" for c in containers] + [f"network {n.name}" for n in networks]
     finally:
@@ -164,7 +164,11 @@ def engines(bench: Bench) -> list[psutil.Process]:
         return [p for p in marked() if run_id in p.environ()[MARKER]]
     found = docker.from_env()
     try:
-        (container,) = (c for c in found.containers.list(filters={"label": LABEL}) if run_id in c.name)
+        (container,) = (
+            c
+            for c in found.containers.list(filters={"label": LABEL}, ignore_removed=True)
+            if run_id in c.name
+        )
         init = psutil.Process(container.attrs["State"]["Pid"])
         return [p for p in init.children(recursive=True) if any(w.endswith(ENGINE) for w in p.cmdline())]
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from orchestrator import loading
 from orchestrator.cli import app
 from orchestrator.console import Console
 from orchestrator.domain.exchange import CountedBy, Outcome
+from orchestrator.domain.reasons import Reason
 from orchestrator.errors import BenchError, CellError, RequestError
 from orchestrator.invocation import Place
 from orchestrator.loading import LoadRequest
@@ -28,7 +30,7 @@ from orchestrator.runtime.daemon import Daemon
 from orchestrator.store.runs import RunFolder
 from orchestrator.store.tables import read_exchanges
 from quantize import synthetic
-from tests.fakes.engine import FakeEngine, steady
+from tests.fakes.engine import Answer, Exchange, FakeEngine, steady
 from tests.test_bench import until
 from tests.test_end_to_end import UNDER_LOAD, Bench
 
@@ -154,6 +156,84 @@ def test_a_tokenizer_tells_how_long_prompts_should_be(place: Place, tmp_path: Pa
 
     assert all(x.expected_prompt_tokens for x in exchanges)
     assert "guessed" not in screen
+
+
+def echo(letters: str, tokens: int = 30) -> Answer:
+    """An engine whose greedy answers are one letter, and whose others are another."""
+
+    async def answer(x: Exchange) -> None:
+        await x.head()
+        for _ in range(min(tokens, x.body["max_tokens"])):
+            await x.token(letters[0] if x.body["temperature"] == 0 else letters[1])
+            await asyncio.sleep(0.001)
+        await x.token("", finish="stop")
+        await x.usage(5, tokens)
+        await x.done()
+
+    return answer
+
+
+def test_canaries_are_answered_as_a_single_user_was(place: Place) -> None:
+    """About one request in a hundred is greedy; its answer is held against the one from before the load."""
+    with FakeEngine(echo("ab")) as engine:
+        folder, _ = run(place, ask(engine, users=(4,), duration_s=3.0, think_s=0.0))
+        (stored,) = folder.results()
+        exchanges = read_exchanges(folder.cell(stored.cell_id).path / "exchanges.parquet")
+    greedy = [r for r in engine.requests if r["temperature"] == 0]
+    assert stored.result is not None
+
+    assert 3 <= sum(x.canary is not None for x in exchanges)
+    assert 6 == sum(i.startswith("canary") for i in engine.request_ids)
+    assert {16, 256} == {r["max_tokens"] for r in greedy}
+    assert 3 <= (stored.result.evidence.canaries or 0)
+    assert 0 == stored.result.evidence.canaries_differing
+
+
+def test_answers_that_change_under_load_make_a_cell_suspect(place: Place) -> None:
+    """An engine that mixes up its users, say."""
+
+    async def mixed_up(x: Exchange) -> None:
+        await echo("ab" if x.headers["x-request-id"].startswith("canary") else "cb")(x)
+
+    with FakeEngine(mixed_up) as engine:
+        folder, _ = run(place, ask(engine, users=(4,), duration_s=3.0, think_s=0.0))
+    (stored,) = folder.results()
+    assert stored.result is not None
+    assert stored.result.verdict is not None
+
+    assert Reason.CANARIES_DIFFER in {f.reason for f in stored.result.verdict.findings}
+
+
+def test_a_release_that_cannot_be_greedy_has_no_canaries(place: Place) -> None:
+    """The verdict then says that nobody looked."""
+    with FakeEngine(steady()) as engine:
+        folder, _ = run(place, ask(engine, refused=(RequestField.TEMPERATURE,)))
+    (stored,) = folder.results()
+    assert stored.result is not None
+    assert stored.result.verdict is not None
+
+    assert Reason.CANARIES_DIFFER in stored.result.verdict.not_checked
+    assert not [i for i in engine.request_ids if i.startswith("canary")]
+
+
+def test_the_articles_figures_stand_beside_ours(place: Place, tiny: Path) -> None:
+    """Chunks counted in its way, pings subtracted; the parts of the difference add up."""
+    article = {"workload": "article", "ramp_s": 0.5, "duration_s": 3.0, "prompts": "own", "tokenizer": tiny}
+    with FakeEngine(steady()) as engine:
+        folder, _ = run(place, ask(engine, **article))
+    first = folder.results()[0].result
+    assert first is not None
+    assert first.article is not None
+    assert first.article.tokens_per_s is not None
+    assert first.article.rate_difference is not None
+    parts = first.article.rate_difference
+
+    assert first.article.tokens_per_s > 0
+    assert -0.005 < first.article.ping_s < 0.5
+    assert first.article.tokens_per_s == pytest.approx(
+        parts.ours_per_s + parts.ramp_per_s + parts.stripped_per_s + parts.retokenised_per_s
+    )
+    assert "As the article's client would have printed it" in (folder.path / "report.md").read_text()
 
 
 @pytest.mark.parametrize(

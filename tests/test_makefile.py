@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = {"help", "bench", "plan", "quantize", "report", "doctor", "test", "check", "clean"}
+TARGETS = {"help", "bench", "plan", "quantize", "report", "doctor", "selftest", "test", "check", "clean"}
 STUB = """#!/bin/sh
 printf '%s\\n' "$@"
 """
@@ -97,6 +97,11 @@ def test_bare_bench_leaves_everything_to_the_command(venv: Path) -> None:
         ("quantize MODEL=8b METHOD=awq JSON=1", "quantize --model 8b --method awq --json"),
         ("doctor JSON=1", "doctor --json"),
         ("clean", "clean"),
+        ("selftest", "selftest"),
+        (
+            "selftest FULL=1 SAVE=1 PEERS=aiperf SHARDS=2 JSON=1",
+            "selftest --full --save --peers aiperf --shards 2 --json",
+        ),
         ("test", "-m pytest"),
         ("test MARK=docker", "-m pytest -m docker"),
     ],

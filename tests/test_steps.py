@@ -21,7 +21,7 @@ from orchestrator import steps
 from orchestrator.artifacts import Artifact, Making, Order
 from orchestrator.domain.provenance import Gpu, Image
 from orchestrator.errors import CellError, HostError, Interrupted
-from orchestrator.runtime.interface import JobEnd, State
+from orchestrator.runtime.interface import JobEnd, JobSpec, State
 from tests.fakes.runtime import FakeRuntime
 from tests.runtime import made
 from tests.workshop import Bench, left
@@ -131,6 +131,9 @@ def test_the_address_does_not_change_with_what_cannot(bench: Bench) -> None:
 
     assert key(bench) == key(bench, step) == key(bench, gpus=(GPU,))
     assert key(bench, gpu, gpus=(GPU,)) == key(bench, gpu, gpus=(twin,))
+    portable = made.step(gpu=True, portable=True)
+    larger = GPU.model_copy(update={"memory_bytes": 1})
+    assert key(bench, portable, gpus=(GPU,)) == key(bench, portable, gpus=(larger,)) == key(bench, portable)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +158,25 @@ def test_a_step_that_fails_fails_the_cell(bench: Bench, end: JobEnd, said: str, 
 
     assert cause is caught.value.cause
     assert "stub step starts\n100 %" == caught.value.log_tail
+    assert [] == left(bench.cache, "artifacts")
+
+
+def test_a_signal_while_a_step_is_started_waits_for_the_next_look(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has been started is known before the run ends."""
+    run, known = FakeRuntime.run, list[str]()
+
+    def signalled(self: FakeRuntime, spec: JobSpec, on_line: Any, watch: Callable[[], None]) -> JobEnd:
+        signal.raise_signal(signal.SIGINT)
+        known.append(spec.step.id)
+        return run(self, spec, on_line, watch)
+
+    monkeypatch.setattr(FakeRuntime, "run", signalled)
+    with bench.interrupts.installed(), pytest.raises(Interrupted):
+        output(bench, made.step())
+
+    assert ["build"] == known
     assert [] == left(bench.cache, "artifacts")
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from pydantic import JsonValue
 
 from backends.contract import Dialect, RequestField, Template
 from orchestrator import loading
-from orchestrator.cli.output import show
-from orchestrator.cli.words import fields, numbers
+from orchestrator.cli.app import app
+from orchestrator.cli.measuring import show
+from orchestrator.cli.options import AsJson, numbers
 from orchestrator.console import Console
+from orchestrator.errors import RequestError
 from orchestrator.loading import LoadRequest
 
 OptionalFloat = Optional[float]  # noqa: UP045 - typer reads it at run time, also on Python 3.10
@@ -19,6 +24,7 @@ OptionalText = Optional[str]  # noqa: UP045
 OptionalPath = Optional[Path]  # noqa: UP045
 
 
+@app.command()
 def load(
     context: typer.Context,
     url: Annotated[str, typer.Option("--url", help="Where the engine answers: http://host:port.")],
@@ -65,7 +71,7 @@ def load(
     out: Annotated[
         OptionalPath, typer.Option("--out", help="Folder for the records, new or empty; else one in --runs.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Drive an engine that is already up: no deployment, the same client, figures, verdict and records."""
     request = LoadRequest(
@@ -84,7 +90,26 @@ def load(
         temperature=temperature,
         ignore_eos=ignore_eos,
         refused=tuple(refuse or ()),
-        fields=fields(field or ()),
+        fields=_fields(field or ()),
         out=out,
     )
     show(loading.execute(context.obj, request, Console()), as_json=as_json)
+
+
+def _fields(words: Iterable[str]) -> dict[str, JsonValue]:
+    """`name=value` each; a value that is JSON is taken as such, any other as text."""
+    found: dict[str, JsonValue] = {}
+    for word in words:
+        name, parted, value = word.partition("=")
+        if not parted or not name:
+            raise RequestError(f"{word!r} is no field", hint="for example --field top_k=40")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> JsonValue:
+    try:
+        value: JsonValue = json.loads(text)
+    except ValueError:
+        return text
+    return value

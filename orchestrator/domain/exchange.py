@@ -6,8 +6,10 @@ orchestrator share. A time that never came is 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -39,17 +41,21 @@ class Outcome(str, Enum):
 
 
 class CountedBy(str, Enum):
-    """What an exchange's number of tokens rests on.
+    """What an exchange's number of tokens rests on, the most trusted first.
 
     USAGE: the engine's own total, told once. CUMULATIVE: the engine's own count so far, told with every
-    event. EVENTS: the wire shape's promise of one event per token. NONE: events, of which each may stand
-    for several tokens.
+    event. EVENTS: the wire shape's promise of one event per token. TOKENIZER: the text tokenised again.
+    NONE: events, of which each may stand for several tokens.
     """
 
     USAGE = "usage"
     CUMULATIVE = "cumulative"
     EVENTS = "events"
+    TOKENIZER = "tokenizer"
     NONE = "none"
+
+
+_STATED = (CountedBy.CUMULATIVE, CountedBy.EVENTS)
 
 
 def _no_events() -> Nanoseconds:
@@ -74,6 +80,12 @@ class Exchange:
     with generated content, `first_visible_ns` the first whose text is not only reasoning. `connects` counts
     connections opened for it (0 on a kept-alive one). `expected_prompt_tokens` is the length of the prompt
     as the model's own template renders it, to be compared with the engine's `prompt_tokens`.
+
+    `scheduled_ns` is when an open loop meant to send it; 0 in a closed loop. `literal_tokens` is each event's
+    text stripped and tokenised again, as the article's client counted, or empty; `text_tokens` is the whole
+    text tokenised again. `text` is everything visible that was generated and `event_chars` how much of it each
+    event brought: they are looked at right after the load and not stored. `canary` says which of the canaries
+    it was, if one.
     """
 
     id: str
@@ -102,8 +114,45 @@ class Exchange:
     coalesced: int = 0
     lag_max_ns: int = 0
     event_lag_ns: Nanoseconds = field(default_factory=_no_events)
+    scheduled_ns: int = 0
+    literal_tokens: TokenCounts = field(default_factory=_no_counts)
+    text_tokens: int | None = None
+    canary: int | None = None
+    text: str = ""
+    event_chars: TokenCounts = field(default_factory=_no_counts)
+
+    @property
+    def event_texts(self) -> Iterator[str]:
+        """The text of each event with generated content."""
+        ends = accumulate(self.event_chars.tolist())
+        return (self.text[end - n : end] for end, n in zip(ends, self.event_chars.tolist(), strict=True))
+
+    @property
+    def stated_tokens(self) -> TokenCounts:
+        """Tokens of each event, where somebody states them."""
+        return self.event_tokens if self.counted_by in _STATED else _no_counts()
+
+    @property
+    def tokens_from(self) -> CountedBy:
+        return self._count[0]
 
     @property
     def tokens(self) -> int:
-        """Generated tokens: the engine's own count where it gives one, else the events with content."""
-        return len(self.event_ns) if self.completion_tokens is None else self.completion_tokens
+        """Generated tokens by the first source that there is."""
+        return self._count[1]
+
+    @property
+    def counted(self) -> bool:
+        """Whether somebody counted its tokens, so that they need not be guessed from its events."""
+        return self.tokens_from is not CountedBy.NONE
+
+    @property
+    def _count(self) -> tuple[CountedBy, int]:
+        if self.completion_tokens is not None:
+            told = CountedBy.CUMULATIVE if self.counted_by is CountedBy.CUMULATIVE else CountedBy.USAGE
+            return told, self.completion_tokens
+        if len(self.stated_tokens):
+            return self.counted_by, int(self.stated_tokens.sum())
+        if self.text_tokens is not None:
+            return CountedBy.TOKENIZER, self.text_tokens
+        return CountedBy.NONE, len(self.event_ns)

@@ -7,13 +7,15 @@ from enum import Enum
 from pydantic import Field
 
 from backends.contract import FailureCause, Value
+from orchestrator.domain.article import Article
 from orchestrator.domain.cell import Cell
+from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
 from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.verdict import Verdict
 
 METHOD = 2
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Phase(str, Enum):
@@ -66,7 +68,9 @@ class Result(Value):
     cell: Cell
     started_at: str = Field(description="wall clock, UTC, ISO 8601; for people, never for arithmetic")
     metrics: Metrics | None = None
+    evidence: Evidence = NOBODY_LOOKED
     verdict: Verdict | None = None
+    article: Article | None = None
     telemetry: TelemetrySummary = TelemetrySummary()
     provenance: Provenance | None = None
     failure: Failure | None = None

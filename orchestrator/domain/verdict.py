@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from backends.contract import Value
+from orchestrator.domain.counts import UNREAD_S, PromptOffsets, TokenCounts
+from orchestrator.domain.distribution import Distribution
+from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
 from orchestrator.domain.metrics import Metrics
+from orchestrator.domain.reasons import Finding, Level, Reason, finding
+from orchestrator.domain.windows import SteadyRule
 
 MAX_ERROR_SHARE_SUSPECT = 0.01
 MAX_ERROR_SHARE_INVALID = 0.5
 MIN_REQUESTS = 5
-MIN_PRESENT_SHARE = 0.95
+MIN_LOAD_SHARE = 0.95
 MIN_TOKENS_PER_EVENT = 0.95
+# How far two counts of the same answers may be apart, as a share of the larger. A text that is tokenised again
+# seldom gives exactly the tokens that were generated; a counter is read once a second, so that some of the span
+# may be missing at either side.
+MAX_APART = 0.02
+MAX_APART_TOKENIZER = 0.05
+COUNTER_EDGES_S = 2 * UNREAD_S
+MAX_CUT_SHARE = 0.25
+# Another batch adds up in another order, and a greedy answer may turn at any token where two are nearly alike.
+MAX_CANARY_SHARE = 0.3
+MAX_THROTTLED_SHARE = 0.01
 MAX_CLIENT_CPU_SHARE = 0.8
 # Silence of all users at once: beyond this and twice the longest TTFT it is no waiting for first tokens.
 MAX_SILENCE_S = 2.0
@@ -19,156 +35,240 @@ MAX_SILENCE_PER_TTFT = 2.0
 # The client may wake late by 5 ms, or by a twentieth of the mean TTFT where that is more.
 MAX_CLIENT_LATE_S = 0.005
 MAX_CLIENT_LATE_SHARE = 0.05
-
-
-class Level(str, Enum):
-    """How far figures may be believed. INVALID ones are kept, but take part in no comparison."""
-
-    VALID = "valid"
-    SUSPECT = "suspect"
-    INVALID = "invalid"
-
-
-class Reason(str, Enum):
-    """Why a cell is not simply valid."""
-
-    NO_TOKENS = "no-tokens"
-    ERRORS = "errors"
-    ERRORS_IN_RAMP = "errors-in-ramp"
-    FEW_REQUESTS = "few-requests"
-    USERS_MISSING = "users-missing"
-    STILL_WAITING = "still-waiting"
-    ENGINE_SILENT = "engine-silent"
-    COUNTS_DISAGREE = "counts-disagree"
-    CLIENT_SATURATED = "client-saturated"
-    CLIENT_LATE = "client-late"
-
-
-class Finding(Value):
-    """One reason, how bad it is, and what was seen."""
-
-    reason: Reason
-    level: Level
-    text: str
+# Stamps of the client may lag behind the kernel's by this share of the median TTFT.
+MAX_CLIENT_LAG_SHARE = 0.05
 
 
 class Verdict(Value):
-    """The worst level among the findings, and all of them."""
+    """The worst level among the findings, all of them, and the reasons that nobody could look for."""
 
     level: Level
     findings: tuple[Finding, ...] = ()
+    not_checked: tuple[Reason, ...] = ()
 
 
-def judge(metrics: Metrics, *, users: int) -> Verdict:
-    """The verdict over a cell's metrics: the worst level among its findings."""
-    findings = tuple(f for f in _findings(metrics, users) if f is not None)
+@dataclass(frozen=True, slots=True)
+class _Case:
+    m: Metrics
+    users: int
+    evidence: Evidence
+
+
+def judge(metrics: Metrics, *, users: int, evidence: Evidence = NOBODY_LOOKED) -> Verdict:
+    """The verdict over a cell: the worst level among its findings."""
+    case = _Case(metrics, users, evidence)
+    findings = tuple(found for check in _CHECKS for found in check(case))
     order = (Level.VALID, Level.SUSPECT, Level.INVALID)
     worst = max((f.level for f in findings), key=order.index, default=Level.VALID)
-    return Verdict(level=worst, findings=findings)
+    return Verdict(level=worst, findings=findings, not_checked=_not_checked(case))
 
 
-def _findings(m: Metrics, users: int) -> tuple[Finding | None, ...]:
-    return (
-        _tokens(m),
-        _errors(m),
-        _errors_in_ramp(m),
-        _requests(m),
-        _users(m, users),
-        _waiting(m),
-        _silence(m),
-        _counts(m),
-        _client(m),
-        _late(m),
+def _not_checked(case: _Case) -> tuple[Reason, ...]:
+    m, seen = case.m, case.evidence
+    compared = seen.engine_tokens is not None or any(
+        count is not None for count in (m.token_counts.stated, m.token_counts.tokenizer)
     )
+    looked = {
+        Reason.NOT_STATIONARY: m.stationarity.judged,
+        Reason.COUNTS_DISAGREE: compared,
+        Reason.PROMPT_COUNTS_DISAGREE: m.prompt_offsets is not None,
+        Reason.OUTPUTS_CUT: seen.natural_ends is not None,
+        Reason.CANARIES_DIFFER: bool(seen.canaries),
+        Reason.PREFIX_CACHE_KEPT: seen.prefix_reset is not None,
+        Reason.THROTTLED: seen.throttled_share is not None,
+        Reason.FOREIGN_PROCESS: seen.foreign_processes is not None,
+        Reason.CLIENT_LAG: bool(seen.client_lag_s and seen.client_lag_s.n),
+    }
+    return tuple(reason for reason, is_so in looked.items() if not is_so)
 
 
-def _tokens(m: Metrics) -> Finding | None:
-    if m.tokens_per_s > 0:
-        return None
-    return Finding(
-        reason=Reason.NO_TOKENS, level=Level.INVALID, text="no token arrived in the measured window"
-    )
+def _tokens(case: _Case) -> Iterator[Finding]:
+    if case.m.tokens_per_s <= 0:
+        yield finding(Reason.NO_TOKENS, Level.INVALID)
 
 
-def _errors(m: Metrics) -> Finding | None:
-    if m.error_share <= MAX_ERROR_SHARE_SUSPECT:
-        return None
-    level = Level.INVALID if m.error_share > MAX_ERROR_SHARE_INVALID else Level.SUSPECT
-    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(m.errors.items()))
-    return Finding(reason=Reason.ERRORS, level=level, text=f"{m.error_share:.1%} of requests failed: {kinds}")
+def _errors(case: _Case) -> Iterator[Finding]:
+    m = case.m
+    if m.error_share > MAX_ERROR_SHARE_SUSPECT:
+        level = Level.INVALID if m.error_share > MAX_ERROR_SHARE_INVALID else Level.SUSPECT
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(m.errors.items()))
+        yield finding(Reason.ERRORS, level, share=m.error_share, kinds=kinds)
 
 
-def _errors_in_ramp(m: Metrics) -> Finding | None:
+def _errors_in_ramp(case: _Case) -> Iterator[Finding]:
     """The headline counts the steady window alone; an engine that stumbled just before it is worth a look."""
-    errors = sum(w.errors for w in m.windows) - sum(m.errors.values())
-    completed = sum(w.requests_ended for w in m.windows) - m.completed
-    if errors <= MAX_ERROR_SHARE_SUSPECT * (errors + completed):
-        return None
-    text = f"{errors} of {errors + completed} requests failed in the ramp, before the measured window"
-    return Finding(reason=Reason.ERRORS_IN_RAMP, level=Level.SUSPECT, text=text)
+    m = case.m
+    failed = sum(w.errors for w in m.windows) - sum(m.errors.values())
+    of = failed + sum(w.requests_ended for w in m.windows) - m.completed
+    if failed > MAX_ERROR_SHARE_SUSPECT * of:
+        yield finding(Reason.ERRORS_IN_RAMP, failed=failed, of=of)
 
 
-def _requests(m: Metrics) -> Finding | None:
-    if m.completed >= MIN_REQUESTS:
-        return None
-    text = f"only {m.completed} requests were completed in the measured window, {MIN_REQUESTS} are needed"
-    return Finding(reason=Reason.FEW_REQUESTS, level=Level.SUSPECT, text=text)
+def _requests(case: _Case) -> Iterator[Finding]:
+    if case.m.completed < MIN_REQUESTS:
+        yield finding(Reason.FEW_REQUESTS, n=case.m.completed, needed=MIN_REQUESTS)
 
 
-def _users(m: Metrics, users: int) -> Finding | None:
+def _died(case: _Case) -> Iterator[Finding]:
+    if case.m.users_gone:
+        yield finding(Reason.USERS_DIED, n=case.m.users_gone, of=case.users)
+
+
+def _load(case: _Case) -> Iterator[Finding]:
     """Judged by presence, not by requests in flight: with short answers users think for much of the time."""
-    if m.present_users_mean >= MIN_PRESENT_SHARE * users:
-        return None
-    text = f"{m.present_users_mean:.1f} of {users} users took part on average"
-    return Finding(reason=Reason.USERS_MISSING, level=Level.SUSPECT, text=text)
+    m, rate = case.m, case.evidence.asked_per_s
+    if m.steady_rule is not SteadyRule.OPEN_LOOP and m.present_users_mean < MIN_LOAD_SHARE * case.users:
+        what = "users took part on average"
+        yield finding(Reason.LOAD_NOT_REACHED, got=m.present_users_mean, asked=case.users, what=what)
+    if rate is not None and m.sent_per_s < MIN_LOAD_SHARE * rate:
+        yield finding(
+            Reason.LOAD_NOT_REACHED, got=m.sent_per_s, asked=rate, what="requests per second were sent"
+        )
 
 
-def _waiting(m: Metrics) -> Finding | None:
+def _waiting(case: _Case) -> Iterator[Finding]:
     """A wait that outlasts every observed one means that the slowest answers were not seen at all."""
-    wait_s = m.unanswered_wait_max_s
-    if wait_s is None or wait_s <= (m.ttft_s.max or 0.0):
-        return None
-    text = (
-        f"{m.unanswered} requests had no token when measuring ended, one after {wait_s:.1f} s, longer than "
-        "any time to first token in the figures: those are too low"
-    )
-    return Finding(reason=Reason.STILL_WAITING, level=Level.SUSPECT, text=text)
+    wait_s = case.m.unanswered_wait_max_s
+    if wait_s is not None and wait_s > (case.m.ttft_s.max or 0.0):
+        yield finding(Reason.STILL_WAITING, n=case.m.unanswered, wait_s=wait_s)
 
 
-def _silence(m: Metrics) -> Finding | None:
+def _silence(case: _Case) -> Iterator[Finding]:
     """An engine that hangs leaves no error when the load ends before its streams count as stalled."""
-    if m.silence_max_s <= max(MAX_SILENCE_S, MAX_SILENCE_PER_TTFT * (m.ttft_s.max or 0.0)):
-        return None
-    text = f"no token came to any user for {m.silence_max_s:.1f} s: the engine hung or paused"
-    return Finding(reason=Reason.ENGINE_SILENT, level=Level.SUSPECT, text=text)
+    silence_s = case.m.silence_max_s
+    if silence_s > max(MAX_SILENCE_S, MAX_SILENCE_PER_TTFT * (case.m.ttft_s.max or 0.0)):
+        yield finding(Reason.ENGINE_SILENT, silence_s=silence_s)
 
 
-def _counts(m: Metrics) -> Finding | None:
-    """An event may bundle several tokens; a token is never spread over several events."""
-    if m.tokens_per_event is None or m.tokens_per_event >= MIN_TOKENS_PER_EVENT:
-        return None
-    text = (
-        f"the engine counts {m.tokens_per_event:.2f} tokens per event with content: "
-        "its token count and its stream disagree"
-    )
-    return Finding(reason=Reason.COUNTS_DISAGREE, level=Level.SUSPECT, text=text)
+def _drifts(case: _Case) -> Iterator[Finding]:
+    if case.m.stationarity.drifts:
+        yield finding(Reason.NOT_STATIONARY, drifts=case.m.stationarity.text)
 
 
-def _client(m: Metrics) -> Finding | None:
-    if m.client_cpu_share <= MAX_CLIENT_CPU_SHARE:
-        return None
-    text = f"the load client used {m.client_cpu_share:.0%} of a core: it may be what was measured"
-    return Finding(reason=Reason.CLIENT_SATURATED, level=Level.SUSPECT, text=text)
+def _counts(case: _Case) -> Iterator[Finding]:
+    """One finding with everything that is too far apart."""
+    m = case.m
+    apart = [*_apart_answers(m.token_counts), *_apart_engine(m, case.evidence.engine_tokens)]
+    if m.tokens_per_event is not None and m.tokens_per_event < MIN_TOKENS_PER_EVENT:
+        # an event may bundle several tokens; a token is never spread over several events
+        apart.append(f"the engine counts {m.tokens_per_event:.2f} tokens per event with content")
+    if apart:
+        yield finding(Reason.COUNTS_DISAGREE, counts="; ".join(apart))
 
 
-def _late(m: Metrics) -> Finding | None:
+def _apart_answers(counts: TokenCounts) -> Iterator[str]:
+    for name, count, bound in (
+        ("stated per event", counts.stated, MAX_APART),
+        ("by the tokenizer", counts.tokenizer, MAX_APART_TOKENIZER),
+    ):
+        if count is not None and _apart(counts.usage, count) > bound:
+            yield f"usage {counts.usage:,}, {name} {count:,}, more than {bound:.0%} apart"
+
+
+def _apart_engine(m: Metrics, engine: float | None) -> Iterator[str]:
+    """An engine may count a request when it ends, so those that never did may be missing."""
+    counts, length_s = m.token_counts, sum(w.length_s for w in m.windows)
+    if engine is None or not counts.delivered or not length_s:
+        return
+    bound = MAX_APART + COUNTER_EDGES_S / length_s + counts.unfinished / counts.delivered
+    if _apart(engine, counts.delivered) > bound:
+        yield f"received {counts.delivered:,.0f}, the engine's counter {engine:,.0f}, more than {bound:.0%} apart"
+
+
+def _apart(one: float, other: float) -> float:
+    return abs(one - other) / max(one, other) if one != other else 0.0
+
+
+def _prompts(case: _Case) -> Iterator[Finding]:
+    offsets = case.m.prompt_offsets
+    if offsets is not None and (offsets.least or offsets.most):
+        yield finding(Reason.PROMPT_COUNTS_DISAGREE, offsets=_offset(offsets))
+
+
+def _offset(offsets: PromptOffsets) -> str:
+    if offsets.least != offsets.most:
+        return (
+            f"{offsets.least:+d} to {offsets.most:+d} tokens, {offsets.mean:+.1f} on average: another template or "
+            "tokenizer"
+        )
+    likely = "a second begin-of-text token" if offsets.least == 1 else "another template"
+    return f"{offsets.least:+d} tokens each: {likely}"
+
+
+def _cut(case: _Case) -> Iterator[Finding]:
+    reasons = case.m.finish_reasons
+    share = reasons.get("length", 0) / max(1, sum(reasons.values()))
+    if case.evidence.natural_ends and share > MAX_CUT_SHARE:
+        yield finding(Reason.OUTPUTS_CUT, share=share)
+
+
+def _canaries(case: _Case) -> Iterator[Finding]:
+    n, differing = case.evidence.canaries or 0, case.evidence.canaries_differing
+    if differing > MAX_CANARY_SHARE * n:
+        yield finding(Reason.CANARIES_DIFFER, differing=differing, n=n)
+
+
+def _prefix(case: _Case) -> Iterator[Finding]:
+    if case.evidence.prefix_reset is False:
+        yield finding(Reason.PREFIX_CACHE_KEPT)
+
+
+def _throttled(case: _Case) -> Iterator[Finding]:
+    share = case.evidence.throttled_share or 0.0
+    if share > MAX_THROTTLED_SHARE:
+        yield finding(Reason.THROTTLED, share=share)
+
+
+def _foreign(case: _Case) -> Iterator[Finding]:
+    if case.evidence.foreign_processes:
+        yield finding(Reason.FOREIGN_PROCESS, n=case.evidence.foreign_processes)
+
+
+def _client(case: _Case) -> Iterator[Finding]:
+    if case.m.client_cpu_share > MAX_CLIENT_CPU_SHARE:
+        yield finding(Reason.CLIENT_SATURATED, share=case.m.client_cpu_share)
+
+
+def _late(case: _Case) -> Iterator[Finding]:
     """A client that is not given the CPU stamps late, sends late and sees tokens in heaps."""
-    late_s = m.client_late_s.p95 if m.client_late_s.p95 is not None else m.client_late_s.max
-    bearable_s = max(MAX_CLIENT_LATE_S, MAX_CLIENT_LATE_SHARE * (m.ttft_s.mean or 0.0))
-    if late_s is None or late_s <= bearable_s:
-        return None
-    text = (
-        f"the load client woke up to {late_s * 1e3:.0f} ms late: the host was too busy, and times are too "
-        "long by as much"
-    )
-    return Finding(reason=Reason.CLIENT_LATE, level=Level.SUSPECT, text=text)
+    m = case.m
+    late_s = _upper(m.client_late_s.p95, m.client_late_s)
+    if late_s > max(MAX_CLIENT_LATE_S, MAX_CLIENT_LATE_SHARE * (m.ttft_s.mean or 0.0)):
+        yield finding(Reason.CLIENT_LATE, late_ms=late_s * 1e3)
+
+
+def _lag(case: _Case) -> Iterator[Finding]:
+    lag, ttft_s = case.evidence.client_lag_s, case.m.ttft_s.p50 or case.m.ttft_s.mean
+    if lag is None or not ttft_s:
+        return
+    share = _upper(lag.p99, lag) / ttft_s
+    if share > MAX_CLIENT_LAG_SHARE:
+        yield finding(Reason.CLIENT_LAG, lag_ms=share * ttft_s * 1e3, share=share)
+
+
+def _upper(percentile: float | None, of: Distribution) -> float:
+    """The percentile where there is one, else the maximum; 0 without samples."""
+    return percentile if percentile is not None else (of.max or 0.0)
+
+
+_CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
+    _tokens,
+    _errors,
+    _errors_in_ramp,
+    _requests,
+    _died,
+    _load,
+    _waiting,
+    _silence,
+    _drifts,
+    _counts,
+    _prompts,
+    _cut,
+    _canaries,
+    _prefix,
+    _throttled,
+    _foreign,
+    _client,
+    _late,
+    _lag,
+)

@@ -113,7 +113,8 @@ class Workload(Value):
 
     User k of N starts at `ramp_s * k / N`. Measuring ends `duration_s` after the start of the ramp when
     `ramp_inside` is true (the article's way), else after its end. `stall_s` is the longest silence
-    within a stream and `request_s` the longest request; both are failures, never waited out.
+    within a stream and `request_s` the longest request; both are failures, never waited out. With
+    `as_article` the figures that the article's client would have printed are given too.
     """
 
     id: str
@@ -127,6 +128,7 @@ class Workload(Value):
     window_s: float = Field(default=5.0, gt=0)
     stall_s: float = Field(default=60.0, gt=0)
     request_s: float = Field(default=600.0, gt=0)
+    as_article: bool = False
     system_prompts: tuple[SystemPrompt, ...] = (SystemPrompt.WITHOUT,)
     prompts: PromptSpec = PromptSpec()
     sampling: Sampling = Sampling()

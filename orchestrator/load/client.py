@@ -203,7 +203,7 @@ class LoadClient:
         the client is then stopped and the exception goes on. Once `stop` says so the stretch ends too, and
         what it came to is kept."""
         self._stretches += 1
-        shards = len(self._pipes)
+        shards = min(len(self._pipes), spec.users)  # a process without users has nothing to do
         folders = [Path(self._folder.name, f"{self._stretches}-{shard}") for shard in range(shards)]
         with ExitStack() as stack:
             shares = [_Share(stack.enter_context(closing(Reader(folder)))) for folder in folders]
@@ -213,10 +213,10 @@ class LoadClient:
                 stack.callback(rmtree, folder)
                 self._send(shard, Order(spec, shard, shards, folder))
             try:
-                self._begin()
+                self._begin(shards)
                 self._follow(stretch, on_live, watch, stop)
             except BaseException:
-                self._halt()
+                self._halt(shards)
                 raise
             stretch.catch_up()
         return stretch.record()
@@ -229,7 +229,7 @@ class LoadClient:
         stop: Callable[[], bool],
     ) -> None:
         # counted in polls: our own sleep (Ctrl-Z, a suspended host) is not the client's silence
-        silent_s = dict.fromkeys(range(len(self._pipes)), 0.0)
+        silent_s = dict.fromkeys(range(len(stretch.shares)), 0.0)
         stopped = False
         while not stretch.over:
             watch()
@@ -246,13 +246,13 @@ class LoadClient:
                 stretch.catch_up()
                 on_live(stretch.live())
 
-    def _begin(self) -> None:
+    def _begin(self, shards: int) -> None:
         """Wait until every process is ready, then let them all begin at once."""
-        for shard in range(len(self._pipes)):
+        for shard in range(shards):
             if self._receive(shard, SILENT_S) is None:
                 raise self._silent(shard)
         start_ns = perf_counter_ns() + round(BEGIN_S * 1e9)
-        for shard in range(len(self._pipes)):
+        for shard in range(shards):
             self._send(shard, start_ns)
 
     def _listen(self, stretch: _Stretch, timeout_s: float) -> set[int]:
@@ -267,10 +267,10 @@ class LoadClient:
                 stretch.shares[shard].progress = message
         return heard
 
-    def _halt(self) -> None:
+    def _halt(self, shards: int) -> None:
         """Stop the current stretch and wait until the client is idle again, or end its processes: a signal may
         have come in the middle of a message, and what follows then is no message."""
-        for shard in range(len(self._pipes)):
+        for shard in range(shards):
             self._halt_one(shard)
 
     def _halt_one(self, shard: int) -> None:

@@ -26,7 +26,12 @@ CONTROL_BYTES = socket.CMSG_SPACE(16)
 CROSSED_S = 1.0
 UNPARSED_READS = 256  # bounds what a long stream holds in memory
 TAIL_BYTES = 2048  # where an error event would stand
-_EMPTY_LINE = b"\r\n\r\n"
+ENDING = 4  # bytes of an empty line
+CR = 13
+
+# One for all reads: a buffer for each, cut to what came, would tear the heap into pieces that stay.
+_BUFFERS = [bytearray(READ_BYTES)]
+_VIEW = memoryview(_BUFFERS[0])
 
 Address = tuple[int, Any]  # family, and what connect() takes
 
@@ -54,6 +59,7 @@ class Connection:
     ) -> None:
         self._loop = loop
         self._spool = spool
+        self._keep = spool.read
         self._kernel_stamps = kernel_stamps
         self._on_end = on_end
         self._on_unsent = on_unsent
@@ -172,29 +178,27 @@ class Connection:
         if sock is None:
             return
         try:
-            data, control, _, _ = sock.recvmsg(READ_BYTES, CONTROL_BYTES)
+            size, control, _, _ = sock.recvmsg_into(_BUFFERS, CONTROL_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
             self._lost(str(error))
             return
         now_ns = perf_counter_ns()
-        if not data:
+        if not size:
             self._lost("")
             return
+        data = bytes(_VIEW[:size])
         if self._reply is None:
             self.close()  # bytes that nobody asked for: the connection is of no further use
             return
         self.last_ns = now_ns
         self.reads += 1
-        self._spool.read(self._number, now_ns, control[0][2] if control else NO_STAMP, data)
-        self._unparsed.append(data)
-        if (
-            not self._lazy
-            or data[-4:] == _EMPTY_LINE
-            or len(data) < len(_EMPTY_LINE)
-            or len(self._unparsed) > UNPARSED_READS
-        ):
+        self._keep(self._number, now_ns, control[0][2] if control else NO_STAMP, data)
+        unparsed = self._unparsed
+        unparsed.append(data)
+        # an empty line ends with CR LF CR LF: of an event's own two line feeds the fourth byte from behind is one
+        if not self._lazy or len(data) < ENDING or data[-ENDING] == CR or len(unparsed) > UNPARSED_READS:
             self._parse()
 
     def _parse(self) -> None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 
-from backends.contract import RequestSpec, Template
+from backends.contract import RequestField, RequestSpec, Template
 from orchestrator.catalog.chat_template import ChatTemplate, Rendered
 from orchestrator.catalog.prompts import PromptSet
+from orchestrator.domain.canary import PROMPTS
 from orchestrator.domain.cell import Load
 from orchestrator.domain.workload import Sampling, SystemPrompt
 from orchestrator.errors import CellError
-from orchestrator.load.dialects import body, conversations, templates
+from orchestrator.load.dialects import body, carries, conversations, templates
 
 
 @dataclass(slots=True)
 class Draw:
     """Prompts in one seeded order, drawn without replacement across the loads of a deployment, so that
     a prefix cache is not fed its own past while fresh ones are left; with `reuse` every load begins anew.
-    `at` is how many prompts, or sessions of several, have been drawn.
+    `encode` is the model's tokenizer, without special tokens; None where there is none. `at` is how many prompts, or sessions of several, have been drawn.
 
     `chat` renders the prompts where the request's template says so, and tells how long they are where the
     engine renders; None where the model has no template and the engine sees to that.
@@ -33,6 +34,7 @@ class Draw:
     seed: int
     chat: ChatTemplate | None = None
     reuse: bool = False
+    encode: Callable[[str], Sequence[int]] | None = None
     at: int = 0
     _rendered: dict[str | None, tuple[Rendered, ...] | None] = field(default_factory=dict)
 
@@ -40,6 +42,15 @@ class Draw:
         """One body per prompt, beginning with the next fresh one; drawing goes round at the end."""
         self._require_turns(load)
         return tuple(self._body(i, load, max_tokens) for i in self._order())
+
+    def canaries(self, load: Load, *, max_tokens: int | None = None) -> tuple[bytes, ...]:
+        """A few prompts of the set, always the same, as requests without chance; none where a release cannot be
+        told so."""
+        if not carries(self.request, RequestField.TEMPERATURE):
+            return ()
+        greedy = replace(self, sampling=self.sampling.model_copy(update={"temperature": 0.0, "top_p": 1.0}))
+        firsts = [session[0] for session in self.prompts.sessions[:PROMPTS]]
+        return tuple(greedy._body(i, load, max_tokens) for i in firsts)  # noqa: SLF001 - our own
 
     def prompt_tokens(self, load: Load) -> tuple[int | None, ...]:
         """How long each prompt must be by the engine's own count, in the order of `bodies`; None where it

@@ -36,7 +36,7 @@ class Loop:
             raise OSError(ctypes.get_errno(), "the kernel gave no timer")
         # edge-triggered, so that its expiry need not be read
         self._epoll.register(self._timerfd, select.EPOLLIN | select.EPOLLET)
-        self._handlers: dict[int, Call] = {self._timerfd: _nothing}
+        self._handlers: dict[int, Call] = {self._timerfd: self._fire}
         self._timers: list[tuple[int, int, Call]] = []
         self._turn = count()
         self._armed_ns = _NEVER_NS
@@ -61,6 +61,8 @@ class Loop:
     def at(self, due_ns: int, call: Call) -> None:
         """Call once when CLOCK_MONOTONIC has come to `due_ns`."""
         heappush(self._timers, (due_ns, next(self._turn), call))
+        if due_ns < self._armed_ns:
+            self._arm(due_ns)
 
     def stop(self) -> None:
         self._over = True
@@ -69,9 +71,6 @@ class Loop:
         """Until stopped, which it may have been already."""
         poll, handlers = self._epoll.poll, self._handlers
         while not self._over:
-            self._fire()
-            if self._over:
-                return
             for fd, _ in poll(-1, BATCH):
                 handler = handlers.get(fd)  # an earlier one of this batch may have closed it
                 if handler is not None:
@@ -80,15 +79,14 @@ class Loop:
     def _fire(self) -> None:
         """Call what is due and set the kernel's timer to what is next."""
         timers = self._timers
+        self._armed_ns = 0  # what is set meanwhile need not arm it
         while timers and timers[0][0] <= perf_counter_ns() and not self._over:
             heappop(timers)[2]()
-        next_ns = timers[0][0] if timers else _NEVER_NS
-        if next_ns != self._armed_ns:
-            self._arm(next_ns)
+        self._arm(timers[0][0] if timers else _NEVER_NS)
 
     def _arm(self, due_ns: int) -> None:
         self._armed_ns = due_ns
-        value = _Itimerspec(0, 0, *divmod(due_ns, _NS))
+        value = _Itimerspec(0, 0, *divmod(max(due_ns, 1), _NS))  # 0 would disarm it
         _timerfd_settime(self._timerfd, _TFD_ABSTIME, ctypes.byref(value), None)
 
 
@@ -96,10 +94,6 @@ class _Itimerspec(ctypes.Structure):
     """struct itimerspec: interval, then first expiry."""
 
     _fields_ = tuple((name, ctypes.c_long) for name in ("interval_s", "interval_ns", "value_s", "value_ns"))
-
-
-def _nothing() -> None:
-    """The timer's expiry only ends the wait."""
 
 
 _libc = ctypes.CDLL(None, use_errno=True)  # os.timerfd_create comes with Python 3.13

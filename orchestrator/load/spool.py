@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from orchestrator.domain.exchange import Outcome
 from orchestrator.load.spec import Reply
@@ -35,8 +34,7 @@ _OUTCOMES = tuple(Outcome)
 _NS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """One read of a socket. `stamp_ns` is the kernel's, in CLOCK_REALTIME; 0 where it gave none."""
 
     exchange: int
@@ -45,16 +43,14 @@ class Read:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """What the client's process knows of an exchange that has ended; its reads came before."""
 
     exchange: int
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """The two clocks, read at once."""
 
     at_ns: int
@@ -161,6 +157,12 @@ class Reader:
         return self._block()
 
 
+def stamp_ns(timespec: bytes) -> int:
+    """The kernel's struct timespec as nanoseconds."""
+    seconds, rest_ns = _TIMESPEC.unpack(timespec)
+    return int(seconds * _NS + rest_ns)
+
+
 def _segment(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.spool"
 
@@ -181,8 +183,7 @@ def _parse(block: bytes, at: int) -> tuple[Entry, int] | None:
     if kind == _AN_END:
         return End(exchange, _reply(fields, block[begin:end])), end
     at_ns, stamp = fields
-    seconds, rest_ns = _TIMESPEC.unpack(stamp)
-    return Read(exchange, at_ns, seconds * _NS + rest_ns, block[begin:end]), end
+    return Read(exchange, at_ns, stamp_ns(stamp), block[begin:end]), end
 
 
 def _reply(fields: tuple[int, ...], text: bytes) -> Reply:

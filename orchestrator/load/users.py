@@ -18,7 +18,7 @@ from orchestrator.load.spool import Writer
 from orchestrator.pace import backoff_s, start_s
 
 WATCH_S = 0.25
-WATCH_PARTS = 25  # all users at once would hold up the reads
+WATCH_USERS = 40  # all at once would hold up the reads
 HEARTBEAT_S = 0.05
 # Both shapes of an error event; within generated text the quotes would be escaped.
 _ERROR = re.compile(rb'"error": *[{"]|"object": *"error"')
@@ -158,10 +158,11 @@ class Users:
     def _watch(self, part: int) -> None:
         """End streams that are silent for too long or last too long."""
         now_ns = perf_counter_ns()
-        for user in self._users[part::WATCH_PARTS]:
+        parts = max(1, len(self._users) // WATCH_USERS)
+        for user in self._users[part::parts]:
             if user.reply is not None and user.connection is not None:
                 self._look_after(user.connection, user.reply, now_ns)
-        self._loop.at(now_ns + _ns(WATCH_S / WATCH_PARTS), partial(self._watch, (part + 1) % WATCH_PARTS))
+        self._loop.at(now_ns + _ns(WATCH_S / parts), partial(self._watch, (part + 1) % parts))
 
     def _look_after(self, connection: Connection, reply: Reply, now_ns: int) -> None:
         silent_s = (now_ns - connection.last_ns) / 1e9

@@ -15,6 +15,7 @@ import socket
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
 from time import perf_counter_ns
 
 from orchestrator.load.connection import take_stamps
@@ -69,7 +70,7 @@ def _load(order: Order, pipe: Pipe, *, realtime: bool) -> Done:
         start_ns=start_ns,
         end_ns=end_ns,
         cpu_s=_cpu_s() - before_s,
-        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB,
+        memory_bytes=_memory_bytes(),
         late_s=tuple(users.late_s),
         realtime=realtime,
         core=core,
@@ -114,6 +115,12 @@ class _Ticker:
 def _cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
+
+
+def _memory_bytes() -> int:
+    """The most memory that this process has had; getrusage would tell that of our parent, before exec."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * KIB
 
 
 def _pin(shard: int) -> int:

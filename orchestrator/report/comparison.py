@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Result
-from orchestrator.domain.verdict import Level
 from orchestrator.report import layout, units
-from orchestrator.report.figures import FAIRNESS, TOKEN_RATE, TTFT_MEAN, level, marked, worse
+from orchestrator.report.figures import FAIRNESS, RATE_BOUNDS, TOKEN_RATE, TTFT_MEAN, level, marked, worse
 from orchestrator.report.groups import Field, Standing, load_name, standings
 from orchestrator.report.headline import Names
 
 CAUTION = (
-    "Each row is one run: there is no interval yet, so small differences may be chance. "
+    "Each row is one run. Its 95 % interval tells how much the figure moved within that run, not what another run "
+    "would give: two engines whose intervals overlap are not told apart, and those that do not may still be. "
     "Ratios are to the best at the same load; a ratio carries the worse mark of its two figures."
 )
 
@@ -36,7 +37,16 @@ def fairness(results: Sequence[Result], names: Names) -> list[str]:
 
 
 def _ranked(field: Field, names: Names) -> list[str]:
-    headings = ["users", "rank", "engine", "tok/s", "to the best", "TTFT mean (ms)", "to the lowest"]
+    headings = [
+        "users",
+        "rank",
+        "engine",
+        "tok/s",
+        RATE_BOUNDS.title,
+        "to the best",
+        "TTFT mean (ms)",
+        "to the lowest",
+    ]
     rows = [
         _row(users, standing, names) for users, results in field.by_users for standing in _contest(results)
     ]
@@ -57,6 +67,7 @@ def _row(users: int, s: Standing, names: Names) -> list[str]:
         str(s.rank),
         names[s.result.cell.group],
         TOKEN_RATE.figure(s.result),
+        RATE_BOUNDS.figure(s.result),
         marked(units.ratio(s.rate_ratio), s.rate_level),
         TTFT_MEAN.figure(s.result),
         marked(units.ratio(s.ttft_ratio), s.ttft_level),

@@ -10,6 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.domain.distribution import MIN_SAMPLES
 from orchestrator.report import groups, headline
 from orchestrator.report.figures import ERRORS, ESSENTIAL, TOKEN_RATE, TTFT_MEAN, TTFT_P95
 from orchestrator.report.groups import Field
@@ -22,7 +23,7 @@ ALL: tuple[str, ...] = ()
 SOME = ("users", "engine", "verdict", *(c.title for c in ESSENTIAL), ERRORS.title)
 FEW = ("users", "engine", "verdict", TOKEN_RATE.title, TTFT_MEAN.title, TTFT_P95.title, ERRORS.title)
 FEWEST = ("users", "engine", "verdict", TOKEN_RATE.title, TTFT_MEAN.title)
-LEGEND = "? suspect, ! invalid: reasons below.  n<100: too few samples for that percentile."
+LEGEND = f"? suspect, ! invalid: reasons below.  n<{MIN_SAMPLES[95]}: too few samples for that percentile."
 
 
 def tables(cells: Sequence[Stored]) -> list[RenderableType]:

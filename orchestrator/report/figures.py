@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.metrics import Metrics
+from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Result
-from orchestrator.domain.verdict import Level
-from orchestrator.report import units
+from orchestrator.report import layout, units
 
 MARKS = {Level.VALID: "", Level.SUSPECT: "?", Level.INVALID: "!"}
 
@@ -75,6 +75,10 @@ def _errors(_: Result, m: Metrics) -> str:
     return f"{failures:,} ({units.percent(m.error_share)})" if failures else "0"
 
 
+def _sources(m: Metrics) -> str:
+    return layout.joined([f"{n:,} {source}" for source, n in m.tokens_from.items()]) or units.NOTHING
+
+
 def _gpu(result: Result, name: str) -> list[float]:
     means = result.telemetry.mean.items()
     return [v for series, v in means if series.startswith("gpu") and series.partition(".")[2] == name]
@@ -111,12 +115,28 @@ GPU = (
     Column("GPU power (W)", lambda r, _: units.number(gpu_power_w(r))),
 )
 
+RATE_BOUNDS = Column("tok/s, 95 %", lambda _, m: units.bounds(m.tokens_per_s_bounds))
+CERTAINTY = (
+    TOKEN_RATE,
+    RATE_BOUNDS,
+    TTFT_MEAN,
+    Column("TTFT mean, 95 % (ms)", lambda _, m: units.bounds(m.ttft_s_bounds.mean, units.ms)),
+    Column("p50, 95 %", lambda _, m: units.bounds(m.ttft_s_bounds.p50, units.ms)),
+    Column("p95, 95 %", lambda _, m: units.bounds(m.ttft_s_bounds.p95, units.ms)),
+    Column("p99, 95 %", lambda _, m: units.bounds(m.ttft_s_bounds.p99, units.ms)),
+    Column("TTFT n", lambda _, m: f"{m.ttft_s.n:,}"),
+    Column("failed", lambda _, m: f"{m.ttft_s.failed:,}"),
+    Column("p95 with failed", lambda _, m: units.percentile_with_failures(m.ttft_s, 95, units.ms)),
+    Column("p99 with failed", lambda _, m: units.percentile_with_failures(m.ttft_s, 99, units.ms)),
+)
+
 FAIRNESS = (
     Column("prompt mean (tokens)", lambda _, m: units.number(m.prompt_tokens.mean)),
     Column("output mean (tokens)", lambda _, m: units.number(m.output_tokens.mean)),
     Column("output p50 (tokens)", lambda _, m: units.percentile(m.output_tokens, 50)),
     Column("output max (tokens)", lambda _, m: units.number(m.output_tokens.max)),
     Column("tokens per event", lambda _, m: units.number(m.tokens_per_event)),
+    Column("tokens from", lambda _, m: _sources(m)),
     Column("completed", lambda _, m: f"{m.completed:,}"),
     Column("cut at the end", lambda _, m: f"{m.cut:,}"),
     Column("in flight mean", lambda _, m: units.number(m.active_users_mean)),

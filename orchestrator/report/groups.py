@@ -8,8 +8,8 @@ from itertools import groupby
 from operator import attrgetter
 
 from orchestrator.domain.cell import Cell, CellGroup
+from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Result
-from orchestrator.domain.verdict import Level
 from orchestrator.domain.workload import SystemPrompt
 from orchestrator.report.figures import level, worse
 from orchestrator.report.records import Stored

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.distribution import MIN_SAMPLES
 from orchestrator.domain.result import Result
 from orchestrator.report import layout, units
-from orchestrator.report.figures import TOKEN_RATE, headline, level, marked
+from orchestrator.report.figures import TOKEN_RATE, TTFT_MEAN, headline, level, marked
 from orchestrator.report.groups import Field, load_name, standings
 from orchestrator.report.records import State, Stored
 
@@ -16,7 +17,7 @@ Names = Mapping[CellGroup, str]
 LEGEND = (
     "TTFT: time to first token. ITL: gap between two tokens of one answer. tok/s: generated tokens per second, all "
     "users together. `?` marks a suspect figure, `!` an invalid one; the reasons stand below the table. "
-    "`n<100`: too few samples for that percentile."
+    f"`n<{MIN_SAMPLES[95]}`: too few samples for that percentile."
 )
 
 
@@ -68,11 +69,10 @@ def verdict(stored: Stored) -> str:
 
 def one_line(result: Result) -> str:
     """A cell as it ends: rate, TTFT, verdict and what speaks against it."""
-    m = result.metrics
-    if m is None:
+    if result.metrics is None:
         return "no figures"
     reasons = [f.text for f in result.verdict.findings] if result.verdict else []
-    figures = f"{TOKEN_RATE.figure(result)} tok/s, TTFT {units.ms(m.ttft_s.mean)} ms, {level(result).value}"
+    figures = f"{TOKEN_RATE.figure(result)} tok/s, TTFT {TTFT_MEAN.figure(result)} ms, {level(result).value}"
     return "; ".join((figures, *reasons))
 
 

@@ -6,7 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 
 from orchestrator.domain.workload import Workload
-from orchestrator.report import comparison, events, groups, headline, proof, timeline, units
+from orchestrator.report import (
+    certainty,
+    comparison,
+    events,
+    groups,
+    headline,
+    literal,
+    proof,
+    timeline,
+    units,
+)
 from orchestrator.report.figures import level
 from orchestrator.report.records import RunRecord, State, Stored
 
@@ -23,8 +33,11 @@ def report(cells: Sequence[Stored], run: RunRecord) -> str:
         headline.LEGEND,
         *events.missing(run),
         *comparison.ranking(fields, names),
+        *certainty.sections(results, names),
+        *literal.sections(results, names),
         *timeline.sections(results, names),
         *events.errors(results, names),
+        *certainty.unchecked(results, names),
         *comparison.fairness(results, names),
         *events.cold_start(results, names),
         *events.failures(results, names),

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 
 from backends.contract import Deviation
 from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.distribution import MIN_SAMPLES
 from orchestrator.domain.provenance import Host, Image, Provenance
 from orchestrator.domain.result import Result
+from orchestrator.domain.windows import ACTIVE_SHARE
 from orchestrator.domain.workload import EVERY_LENGTH, PromptSpec, Workload
 from orchestrator.report import layout, units
 from orchestrator.report.headline import Names
+
+_STEADY = f"after the ramp, while at least {ACTIVE_SHARE:.0%} of the users take part"
+_SAMPLES = layout.joined([f"{n} (p{q})" for q, n in MIN_SAMPLES.items()])
 
 
 def deviations(results: Sequence[Result], names: Names) -> list[str]:
@@ -44,8 +49,9 @@ def method(results: Sequence[Result], workloads: Sequence[Workload]) -> list[str
     methods = layout.joined([str(m) for m in sorted({r.method for r in results})])
     lines = [
         *(_workload(w) for w in workloads),
-        "The headline comes from the steady window alone, after the ramp; requests in flight at the end are cut.",
-        "A percentile needs 10 (p50), 100 (p95) or 500 (p99) samples. All definitions: docs/metrics.md.",
+        f"The headline comes from the steady window alone: {_STEADY}; requests in flight at the end are cut.",
+        f"A percentile needs {_SAMPLES} samples. Intervals are of 95 %, by block bootstrap within the run.",
+        "All definitions: docs/metrics.md.",
     ]
     title = f"## How it was measured (METHOD {methods})" if methods else "## How it is measured"
     return [title, layout.bullets(lines)]

@@ -7,7 +7,9 @@ import io
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from orchestrator.domain.metrics import Distribution, Metrics
+from orchestrator.domain.distribution import PERCENTILES, Distribution
+from orchestrator.domain.intervals import Bounds
+from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.result import Result
 from orchestrator.report.figures import CPU_CORES, MEMORY, gpu_busy_share, gpu_power_w
 from orchestrator.report.records import Stored
@@ -29,37 +31,78 @@ _CELL: dict[str, Callable[[Result], Field]] = {
     "started_at": lambda r: r.started_at,
     "verdict": lambda r: r.verdict.level.value if r.verdict else None,
     "reasons": lambda r: " ".join(f.reason.value for f in r.verdict.findings) if r.verdict else None,
+    "not_checked": lambda r: (
+        " ".join(reason.value for reason in r.verdict.not_checked) if r.verdict else None
+    ),
     "failure": lambda r: r.failure.cause.value if r.failure else None,
     "failed_in": lambda r: r.failure.phase.value if r.failure else None,
     "cpu_cores_mean": lambda r: r.telemetry.mean.get(CPU_CORES),
     "memory_max_bytes": lambda r: r.telemetry.max.get(MEMORY),
     "gpu_busy_share": gpu_busy_share,
     "gpu_power_w": gpu_power_w,
+    "article_tokens_per_s": lambda r: r.article.tokens_per_s if r.article else None,
+    "article_ttft_mean_s": lambda r: r.article.ttft_s.mean if r.article else None,
+}
+
+_WORDS: dict[str, Callable[[Metrics], Field]] = {
+    "errors": lambda m: sum(m.errors.values()),
+    "steady_rule": lambda m: m.steady_rule.value,
+    "stationarity": lambda m: m.stationarity.text,
+    "tokens_from": lambda m: " ".join(f"{source}:{n}" for source, n in m.tokens_from.items()),
 }
 
 _SINGLE = (
+    "steady_start_s",
     "steady_length_s",
+    "drain_length_s",
     "completed",
     "cut",
     "unanswered",
     "error_share",
+    "sent_per_s",
     "requests_per_s",
+    "goodput_per_s",
     "tokens_per_s",
+    "prompt_tokens_per_s",
     "all_tokens_per_s",
     "all_ttft_mean_s",
     "tokens_per_event",
+    "bundled_share",
     "active_users_mean",
+    "present_users_mean",
+    "users_gone",
     "client_cpu_share",
 )
-_SAMPLES = ("ttft_s", "itl_s", "tpot_s", "latency_s", "prompt_tokens", "output_tokens")
+_SAMPLES = (
+    "ttft_s",
+    "ttft_scheduled_s",
+    "itl_s",
+    "event_gap_s",
+    "tpot_s",
+    "latency_s",
+    "latency_scheduled_s",
+    "normalized_latency_s",
+    "send_delay_s",
+    "prompt_tokens",
+    "output_tokens",
+)
+_BOUNDS: dict[str, Callable[[Metrics], Bounds | None]] = {
+    "tokens_per_s": lambda m: m.tokens_per_s_bounds,
+    "ttft_s_mean": lambda m: m.ttft_s_bounds.mean,
+    "ttft_s_p50": lambda m: m.ttft_s_bounds.p50,
+    "ttft_s_p95": lambda m: m.ttft_s_bounds.p95,
+    "ttft_s_p99": lambda m: m.ttft_s_bounds.p99,
+}
+_ENDS = ("low", "high")
 _PARTS = tuple(Distribution.model_fields)
 
 COLUMNS = (
     "cell",
     "state",
     *_CELL,
-    "errors",
+    *_WORDS,
     *_SINGLE,
+    *(f"{name}_{end}" for name in _BOUNDS for end in _ENDS),
     *(f"{sample}_{part}" for sample in _SAMPLES for part in _PARTS),
 )
 
@@ -94,5 +137,16 @@ def _row(stored: Stored) -> dict[str, Field]:
 def _figures(m: Metrics | None) -> dict[str, Field]:
     if m is None:
         return {}
-    samples = {f"{s}_{part}": getattr(getattr(m, s), part) for s in _SAMPLES for part in _PARTS}
-    return {"errors": sum(m.errors.values())} | {name: getattr(m, name) for name in _SINGLE} | samples
+    bounds = {f"{name}_{end}": getattr(of(m), end, None) for name, of in _BOUNDS.items() for end in _ENDS}
+    samples = {f"{s}_{part}": _part(getattr(m, s), part) for s in _SAMPLES for part in _PARTS}
+    words = {name: of(m) for name, of in _WORDS.items()}
+    return words | {name: getattr(m, name) for name in _SINGLE} | bounds | samples
+
+
+def _part(sample: Distribution, part: str) -> Field:
+    """A percentile with failures is infinite where they reach down to it, not unknown."""
+    by_name = {f"p{q}_with_failures": q for q in PERCENTILES}
+    if part in by_name:
+        return sample.with_failures(by_name[part])
+    value: Field = getattr(sample, part)
+    return value

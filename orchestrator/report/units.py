@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.domain.metrics import MIN_SAMPLES, Distribution
+from orchestrator.domain.distribution import MIN_SAMPLES, Distribution
+from orchestrator.domain.intervals import Bounds
 
 NOTHING = "-"
 
@@ -19,6 +20,12 @@ def number(value: float | None) -> str:
         if abs(value) < limit:
             return f"{value:.{digits}f}"
     return f"{value:,.0f}"
+
+
+def change(value: float) -> str:
+    """A number with its sign, whatever it is: `+1.20`, `-35.0`; what rounds to nothing has none."""
+    text = number(abs(value))
+    return text if not text.strip("0.") else f"{'-' if value < 0 else '+'}{text}"
 
 
 def ms(seconds: float | None) -> str:
@@ -38,8 +45,21 @@ def seconds(value: float | None) -> str:
 
 def percentile(sample: Distribution, q: int, text: Callable[[float | None], str] = number) -> str:
     """A percentile as text, or how many samples it would have taken: `n<100`."""
-    value = {50: sample.p50, 95: sample.p95, 99: sample.p99}[q]
+    value = sample.percentile(q)
     return f"n<{MIN_SAMPLES[q]}" if value is None else text(value)
+
+
+def percentile_with_failures(
+    sample: Distribution, q: int, text: Callable[[float | None], str] = number
+) -> str:
+    """The same with failures as infinite: `inf` where they reach down to it."""
+    value = sample.with_failures(q)
+    return f"n<{MIN_SAMPLES[q]}" if value is None else text(value)
+
+
+def bounds(of: Bounds | None, text: Callable[[float | None], str] = number) -> str:
+    """A 95 % interval: `341 to 359`."""
+    return NOTHING if of is None else f"{text(of.low)} to {text(of.high)}"
 
 
 def percent(share: float | None) -> str:

@@ -1,9 +1,10 @@
 """The parent of an engine that runs as a process: what `docker run --init` is to a container.
 
 Started as a script of its own; its arguments are the orchestrator's pid, ulimits as JSON, and the engine's
-argv. It passes signals on, adopts every orphan that the engine leaves, ends them all when the engine ends, and ends
-everything at once when the orchestrator is gone: engines start workers that wipe their environment and
-outlive their parent, which nobody could find afterwards. Its exit code is the engine's (128+n for signal n).
+argv. It passes signals on, adopts every orphan that the engine leaves, ends them all when the engine ends,
+and ends everything at once when the orchestrator is gone: engines start workers that wipe their environment
+and outlive their parent, which nobody could find afterwards. Its exit code is the engine's (128+n for signal
+n).
 Standard library only: it is run isolated from every venv.
 """
 

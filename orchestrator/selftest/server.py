@@ -23,7 +23,10 @@ from types import TracebackType
 
 from typing_extensions import Self
 
+from orchestrator.load import clock
+from orchestrator.load.connection import CONTROL_BYTES, READ_BYTES, take_stamps
 from orchestrator.load.loop import READ, Loop
+from orchestrator.load.spool import stamp_ns
 from orchestrator.runtime.command import die_with_parent
 
 BACKLOG = 4096
@@ -50,7 +53,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One answer by the server's own log, in nanoseconds of CLOCK_MONOTONIC: when its request had come, and
+    """One answer by the server's own log, in nanoseconds of CLOCK_MONOTONIC: when its request came, and
     before and after the write of each token."""
 
     arrival_ns: int
@@ -123,6 +126,7 @@ def _accept(loop: Loop, listener: socket.socket, schedule: Schedule, log: Log) -
             sock, _ = listener.accept()
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            take_stamps(sock)
             loop.watch(sock.fileno(), READ, _Stream(loop, sock, schedule, log).on_readable)
 
 
@@ -143,6 +147,7 @@ class _Stream:
         self._sock = sock
         self._schedule = schedule
         self._log = log
+        self._offsets = clock.Offsets()
         self._got = b""
         self._served = 0
         self._token = _CHAT
@@ -152,15 +157,15 @@ class _Stream:
 
     def on_readable(self) -> None:
         try:
-            data = self._sock.recv(1 << 16)
+            data, control, _, _ = self._sock.recvmsg(READ_BYTES, CONTROL_BYTES)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        now_ns = perf_counter_ns()
+            data, control = b"", []
         if not data:
             self._close()
             return
+        now_ns = self._arrival_ns(perf_counter_ns(), control)
         self._got += data
         request, separator, rest = self._got.partition(_HEAD_END)
         length = _LENGTH.search(request)
@@ -168,6 +173,12 @@ class _Stream:
         if separator and len(rest) >= size:
             self._got = rest[size:]
             self._answer(request, now_ns)
+
+    def _arrival_ns(self, read_ns: int, control: list[tuple[int, int, bytes]]) -> int:
+        """The kernel's stamp of a read; the time of the read where it gave none."""
+        if (found := clock.sample()) is not None:
+            self._offsets.add(*found)
+        return (self._offsets.arrival_ns(read_ns, stamp_ns(control[0][2])) if control else 0) or read_ns
 
     def _answer(self, request: bytes, now_ns: int) -> None:
         if not request.startswith(b"POST "):

@@ -44,13 +44,18 @@ EXCHANGES = pa.schema(
         pa.field("coalesced", pa.int32(), nullable=False),
         pa.field("lag_max_ns", pa.int64(), nullable=False),
         pa.field("event_lag_ns", pa.list_(pa.field("element", pa.int64(), nullable=False)), nullable=False),
+        pa.field("scheduled_ns", pa.int64(), nullable=False),
+        pa.field("literal_tokens", pa.list_(pa.field("element", pa.int32(), nullable=False)), nullable=False),
+        pa.field("text_tokens", pa.int64()),
+        pa.field("canary", pa.int32()),
     ]
 )
 
-_LISTS: dict[str, type[np.integer[Any]]] = {
+LISTS: dict[str, type[np.integer[Any]]] = {
     "event_ns": np.int64,
     "event_tokens": np.int32,
     "event_lag_ns": np.int64,
+    "literal_tokens": np.int32,
 }
 
 TELEMETRY = pa.schema(
@@ -81,9 +86,9 @@ def telemetry_bytes(samples: Sequence[Sample]) -> bytes:
 def read_exchanges(path: Path) -> list[Exchange]:
     """The exchanges of a cell, in the order in which they were written."""
     table = _read(path, EXCHANGES)
-    lists = {name: _lists(table.column(name).combine_chunks()) for name in _LISTS}
-    rows = table.drop_columns(list(_LISTS)).to_pylist()
-    return [_exchange(row, {name: next(lists[name]) for name in _LISTS}) for row in rows]
+    lists = {name: _lists(table.column(name).combine_chunks()) for name in LISTS}
+    rows = table.drop_columns(list(LISTS)).to_pylist()
+    return [_exchange(row, {name: next(lists[name]) for name in LISTS}) for row in rows]
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -103,15 +108,15 @@ def _exchange(row: dict[str, Any], lists: dict[str, Any]) -> Exchange:
 
 def _column(exchanges: Sequence[Exchange], field: Any) -> Any:
     values = [getattr(x, field.name) for x in exchanges]
-    if field.name in _LISTS:
-        return _list_column(values, field.type, _LISTS[field.name])
+    if field.name in LISTS:
+        return _list_column(values, field.type, LISTS[field.name])
     return pa.array([v.value if isinstance(v, Enum) else v for v in values], field.type)
 
 
 def _list_column(lists: Sequence[Any], kind: Any, element: type[np.integer[Any]]) -> Any:
     """All events at once: converting a list per exchange takes a hundred times as long."""
     ends = np.cumsum([0, *map(len, lists)], dtype=np.int32)
-    values = np.concatenate([np.empty(0, element), *lists])
+    values = np.concatenate([np.empty(0, element), *lists]).astype(element)
     return pa.ListArray.from_arrays(pa.array(ends), pa.array(values), type=kind)
 
 

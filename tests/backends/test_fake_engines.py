@@ -25,6 +25,7 @@ from tests.fakes.engines.server import Engine, Handler, told, wanting
 CHAT = Dialect.OPENAI_CHAT
 COMPLETIONS = Dialect.OPENAI_COMPLETIONS
 TRITON = "tensorrt-llm 2024-06"
+LONG = Sampling(max_tokens=400, top_p=0.9)
 NAMED = ["x", "--served-model-name", "tiny", "--model-name", "tiny"]
 
 
@@ -90,6 +91,7 @@ def spec(dialect: Dialect, **more: Any) -> RequestSpec:
             Outcome.ENGINE_ERROR,
             "validation",
         ),
+        ("tgi current", spec(CHAT), Outcome.HTTP_STATUS, "top_p"),
         (TRITON, spec(Dialect.TENSOR_STREAM, fields={"stream_options": {}}), Outcome.HTTP_STATUS, "object"),
         (TRITON, spec(Dialect.TENSOR_STREAM, fields={"temperature": 0}), Outcome.HTTP_STATUS, "positive"),
         (TRITON, spec(CHAT), Outcome.HTTP_STATUS, "404"),
@@ -126,6 +128,14 @@ def test_begin_of_text_is_wanted_once(
     assert "begin-of-text in the prompt" in ask(client, name, asked, f"{wrong}hi").detail
 
 
+@pytest.mark.parametrize(("name", "tokens"), [("vllm current", 60), ("mlc-llm current", 40)])
+def test_an_end_is_ignored_where_the_engine_can_be_told_to(
+    client: LoadClient, name: str, tokens: int
+) -> None:
+    """An engine that does not hear it ends where it would have."""
+    assert tokens == ask(client, name, spec(CHAT), sampling=Sampling(max_tokens=60, ignore_eos=True)).tokens
+
+
 @pytest.mark.parametrize("name", PERSONALITIES)
 def test_an_answer_ends_by_itself_or_at_its_limit(client: LoadClient, name: str) -> None:
     """Every route that streams does so in a shape that is understood, long and short."""
@@ -133,7 +143,7 @@ def test_an_answer_ends_by_itself_or_at_its_limit(client: LoadClient, name: str)
         dialect = next(d for d in Dialect if path(spec(d)) == route)
         once = PERSONALITIES[name].routes[route].bos
         asked = spec(dialect, refused=() if name.startswith("lmdeploy") else ("usage",))
-        x = ask(client, name, asked, f"{BOS * (once or 0)}hi", Sampling(max_tokens=400))
+        x = ask(client, name, asked, f"{BOS * (once or 0)}hi", LONG)
 
         assert (Outcome.OK, "") == (x.outcome, x.detail)
         assert x.finish_reason in {"stop", "eos_token", ""}

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
@@ -36,7 +35,7 @@ from orchestrator.runtime.docker import DockerRuntime
 from orchestrator.runtime.interface import Deployment, DeploymentSpec, Runtime
 from orchestrator.runtime.process import ProcessRuntime
 from tests.fakes.engines import image
-from tests.fakes.engines.answers import BOS, BOS_ID
+from tests.fakes.engines.answers import BOS, BOS_ID, NATURAL_LENGTH
 from tests.fakes.engines.personalities import PERSONALITIES, Personality
 from tests.fakes.engines.server import PREFILL_S
 from tests.goldens import CASES, Case
@@ -49,11 +48,17 @@ PROMPTS = PromptSet(name="own", digest="0", prompts=tuple(Prompt.of(f"prompt {i}
 LOAD = Load(users=1, system_prompt=SystemPrompt.WITH)
 TOKENS = 6
 READY_S = 20.0
-# what a workload may ask: the defaults, which some engines refuse in part, and an answer without chance
+# files that launches name: of weights in each format, and of what steps make
+MADE = (
+    *("config.json", "model.gguf", "mlc-chat-config.json", "ndarray-cache.json", "tensor-cache.json"),
+    *("lib.so", "rank0.engine"),
+)
+# what a workload may ask: the defaults, which some engines refuse in part; an answer without chance; one
+# that goes on where a fake would end by itself
 SAMPLINGS = (
     Sampling(max_tokens=TOKENS, seed=3),
     Sampling(max_tokens=TOKENS, temperature=0.0, top_p=0.9),
-    Sampling(max_tokens=TOKENS, ignore_eos=True),
+    Sampling(max_tokens=NATURAL_LENGTH + TOKENS, ignore_eos=True),
 )
 
 
@@ -85,7 +90,7 @@ def images() -> Iterator[Callable[[str], Image]]:
 def made_folder(folder: Path) -> Path:
     """What a model's folder and a step's output look like to a launch, readable for whoever runs it."""
     folder.mkdir(mode=0o755)
-    for name in ("config.json", "model.gguf", "mlc-chat-config.json", "lib.so", "rank0.engine"):
+    for name in MADE:
         (folder / name).write_text("{}")
     return folder
 
@@ -136,19 +141,16 @@ class Drive:
     def _spec(self) -> DeploymentSpec:
         """With a folder for each step's output that the launch reads."""
         name = f"levelbench-fake-{uuid.uuid4().hex[:8]}"
-        given: dict[str, Any] = {
-            "name": name,
-            "image": self.image,
-            "serve": self.case.serve.model_copy(update={"ulimits": granted(self.case.serve.ulimits)}),
-            "model_folder": self.case.model.folder,
-            "weights_dir": made_folder(self.folder / "weights"),
-            "log_path": self.folder / f"{name}.log",
-        }
-        if self.case.serve.step_inputs:
-            if "steps" not in DeploymentSpec.__dataclass_fields__:
-                pytest.skip("the runtimes cannot give a launch the outputs of steps yet")
-            given["steps"] = {step: self._output(step) for step in self.case.serve.step_inputs}
-        return DeploymentSpec(**given)
+        serve = self.case.serve
+        return DeploymentSpec(
+            name=name,
+            image=self.image,
+            serve=serve.model_copy(update={"ulimits": granted(serve.ulimits)}),
+            model_folder=self.case.model.folder,
+            weights_dir=made_folder(self.folder / "weights"),
+            log_path=self.folder / f"{name}.log",
+            steps={step: self._output(step) for step in serve.step_inputs},
+        )
 
     def _output(self, step: str) -> Path:
         """Some steps write into a folder of the model's name."""
@@ -175,9 +177,9 @@ class Drive:
         assert (x.first_token_ns - x.send_ns) / 1e9 >= PREFILL_S
         assert x.text_chars > 0
         if x.counted_by is not CountedBy.NONE:
-            assert TOKENS == x.tokens
+            assert sampling.max_tokens == x.tokens
         if x.counted_by is CountedBy.CUMULATIVE:
-            assert TOKENS == x.event_tokens.sum()
+            assert sampling.max_tokens == x.event_tokens.sum()
 
     def _exchange(self, deployment: Deployment, sampling: Sampling) -> Exchange:
         served = self.case.model.served_name

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.domain.exchange import Exchange, Outcome
-from orchestrator.domain.metrics import Span
+from orchestrator.domain.windows import Span
 
 START_NS = 5_000_000_000_000
 
@@ -54,7 +54,15 @@ def exchange(
 
 def shifted(x: Exchange, offset_ns: int, *, user: int | None = None) -> Exchange:
     """The same exchange at another time. A time that never came stays 0."""
-    names = ("send_ns", "end_ns", "headers_ns", "first_event_ns", "first_token_ns", "first_visible_ns")
+    names = (
+        "send_ns",
+        "end_ns",
+        "headers_ns",
+        "first_event_ns",
+        "first_token_ns",
+        "first_visible_ns",
+        "scheduled_ns",
+    )
     times: dict[str, Any] = {n: t + offset_ns for n in names if (t := getattr(x, n))}
     who = x.user if user is None else user
     return dataclasses.replace(x, user=who, event_ns=x.event_ns + offset_ns, **times)

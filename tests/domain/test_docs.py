@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from orchestrator.domain.metrics import MIN_SAMPLES, Distribution, Metrics, WindowMetrics
+from orchestrator.domain.article import Article
+from orchestrator.domain.counts import PromptOffsets, TokenCounts
+from orchestrator.domain.distribution import MIN_SAMPLES, Distribution
+from orchestrator.domain.intervals import Bounds
+from orchestrator.domain.metrics import Metrics, TtftBounds
+from orchestrator.domain.reasons import Reason
 from orchestrator.domain.result import StepRecord
-from orchestrator.domain.verdict import Reason
+from orchestrator.domain.stationarity import Drift, Stationarity
+from orchestrator.domain.windows import WindowMetrics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
 
@@ -21,10 +27,31 @@ def rows(heading: str) -> list[str]:
     return re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
 
 
-@pytest.mark.parametrize("model", [Metrics, WindowMetrics, Distribution])
+VALUES = [
+    Metrics,
+    WindowMetrics,
+    Distribution,
+    Bounds,
+    TtftBounds,
+    TokenCounts,
+    PromptOffsets,
+    Stationarity,
+    Drift,
+    Article,
+]
+
+
+@pytest.mark.parametrize("model", VALUES)
 def test_every_figure_has_exactly_one_row(model: type[BaseModel]) -> None:
     """In the order of the code, so that a reader of result.json finds it."""
     assert list(model.model_fields) == rows(model.__name__)
+
+
+def test_every_table_is_of_a_value_in_the_code() -> None:
+    """A row that no code knows would be a figure that does not exist."""
+    tables = re.findall(r"^## (\w+)\n(?:(?!^## ).*\n)*?\| id ", PAGE, re.MULTILINE)
+
+    assert [model.__name__ for model in VALUES] == tables
 
 
 def test_every_reason_has_exactly_one_row() -> None:
@@ -43,7 +70,7 @@ def test_the_glossary_gives_each_noun_one_sentence() -> None:
     text = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text("utf-8")
     entries = re.findall(r"^- \*\*(\w+)\*\*: (.+)$", text, re.MULTILINE)
 
-    assert 25 == len({noun for noun, _ in entries})
+    assert 33 == len({noun for noun, _ in entries})
     assert [] == [noun for noun, sentence in entries if sentence.count(". ") or not sentence.endswith(".")]
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from orchestrator.domain.counts import tokens_per_event
+from orchestrator.domain.distribution import distribution
 from orchestrator.domain.exchange import Exchange, Outcome
-from orchestrator.domain.metrics import Metrics, Span, distribution, summarise, tokens_per_event, tpot_s
+from orchestrator.domain.metrics import ClientSide, Metrics, summarise
+from orchestrator.domain.request import tpot_s
+from orchestrator.domain.windows import Span
 from tests.domain.made import START_NS, exchange, ns, shifted, span
 
 
 def test_a_request_inside_the_steady_window_gives_every_figure() -> None:
     """Four tokens a second apart, the first after 0.5 s, in a steady window of 10 s."""
-    m = summarise([exchange(11, (11.5, 12.5, 13.5, 14.5))], span(), window_s=5, client_cpu_s=2)
+    m = summarise([exchange(11, (11.5, 12.5, 13.5, 14.5))], span(), window_s=5, client=ClientSide(cpu_s=2))
 
     assert (10.0, 10.0) == (m.steady_start_s, m.steady_length_s)
     assert (1, 0.1) == (m.completed, m.requests_per_s)
@@ -122,7 +126,7 @@ def test_a_span_without_length_has_no_windows() -> None:
     """An interrupt before the first user leaves figures of zero."""
     nothing = Span(start_ns=START_NS, steady_ns=START_NS, end_ns=START_NS - 1)
 
-    m = summarise([exchange(1, (2, 3))], nothing, window_s=5, client_cpu_s=1)
+    m = summarise([exchange(1, (2, 3))], nothing, window_s=5, client=ClientSide(cpu_s=1))
 
     assert ((), 0.0, 0.0) == (m.windows, m.all_tokens_per_s, m.client_cpu_share)
 
@@ -219,7 +223,7 @@ def test_windows_give_the_mean_of_first_tokens_that_arrived_in_them() -> None:
 
 @pytest.mark.parametrize(
     ("n", "printed"),
-    [(1, []), (9, []), (10, [50]), (99, [50]), (100, [50, 95]), (499, [50, 95]), (500, [50, 95, 99])],
+    [(1, []), (10, []), (11, [50]), (129, [50]), (130, [50, 95]), (661, [50, 95]), (662, [50, 95, 99])],
 )
 def test_percentiles_appear_with_their_sample_size(n: int, printed: list[int]) -> None:
     """Below it they are None, however nice the figure would look."""
@@ -248,14 +252,14 @@ def test_times_of_a_long_running_machine_lose_nothing() -> None:
 
 
 def test_a_long_run_is_summarised_in_less_than_a_second() -> None:
-    """Ten thousand answers with 1.2 million tokens; it takes about a tenth of that."""
+    """Five minutes at 100 users: ten thousand answers, 1.2 million tokens, all intervals; about 0.4 s of CPU."""
     tokens = np.arange(120) * 80_000_000
     many = [_answer(i, ns(i * 0.029), tokens) for i in range(10_000)]
-    begin = perf_counter()
+    begin = process_time()
 
     m = summarise(many, span(steady_s=20, end_s=300), window_s=5)
 
-    assert perf_counter() - begin < 1
+    assert process_time() - begin < 1
     assert 60 == len(m.windows)
 
 

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.domain.distribution import MIN_SAMPLES, distribution
 from orchestrator.domain.exchange import Exchange, Outcome
-from orchestrator.domain.metrics import MIN_SAMPLES, Metrics, Span, distribution, summarise
+from orchestrator.domain.metrics import Asked, Metrics, summarise
+from orchestrator.domain.windows import Span
 from tests.domain.made import exchange, ns, shifted, span
 
 SECONDS = st.integers(0, 30_000).map(lambda ms: ms / 1000)
@@ -123,3 +125,16 @@ def _leaves(path: str, value: object) -> list[tuple[str, float]]:
     if isinstance(value, tuple):
         return [leaf for i, part in enumerate(value) for leaf in _leaves(f"{path}.{i}", part)]
     return [(path, float(value))] if isinstance(value, int | float) else []
+
+
+@given(SOME, st.sampled_from([0, 7, 19.999]), st.integers(1, 4), st.sampled_from([0.0, 0.5, 30.0]))
+def test_ramp_steady_and_drain_make_up_the_measured_time(
+    some: list[Exchange], ramp_s: float, users: int, think_s: float
+) -> None:
+    """Steady never begins within the ramp that was asked for, and is at least half of what follows it."""
+    m = summarise(some, span(steady_s=ramp_s), window_s=5, asked=Asked(users=users, think_s=think_s))
+
+    assert m.steady_start_s >= ramp_s
+    assert m.steady_length_s >= (20 - ramp_s) / 2 - 1e-6
+    assert pytest.approx(20) == m.steady_start_s + m.steady_length_s + m.drain_length_s
+    assert m.users_gone <= len({x.user for x in some})

@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 
+from orchestrator.domain.counts import PromptOffsets, TokenCounts
+from orchestrator.domain.distribution import Distribution, distribution
+from orchestrator.domain.evidence import Evidence
 from orchestrator.domain.exchange import Exchange, Outcome
-from orchestrator.domain.metrics import Distribution, Metrics, distribution, summarise
-from orchestrator.domain.verdict import Level, Reason, Verdict, judge
+from orchestrator.domain.metrics import Metrics, summarise
+from orchestrator.domain.reasons import TEXTS, Level, Reason
+from orchestrator.domain.stationarity import Drift, Figure, Shape, Stationarity
+from orchestrator.domain.verdict import Verdict, judge
+from orchestrator.domain.windows import SteadyRule
 from tests.domain.made import exchange, span
 
 
@@ -22,13 +28,34 @@ def good(**changes: Any) -> Metrics:
     return summarise(clean, span(), window_s=5).model_copy(update=changes)
 
 
+DRIFT = Drift(figure=Figure.TOKEN_RATE, shape=Shape.STEP, at_s=180, before=2400, after=1900, p=0.002)
+
+
+def counts(*, stated: int | None = None, tokenizer: int | None = None) -> TokenCounts:
+    return TokenCounts(
+        requests=9,
+        usage=1000,
+        events=1000,
+        stated=stated,
+        tokenizer=tokenizer,
+        delivered=1000.0,
+        unfinished=0.0,
+    )
+
+
+def offsets(least: int, most: int) -> PromptOffsets:
+    return PromptOffsets(requests=9, least=least, mean=(least + most) / 2, most=most)
+
+
 def reasons(verdict: Verdict) -> list[Reason]:
     return [f.reason for f in verdict.findings]
 
 
 def test_a_clean_cell_is_valid() -> None:
     """No findings, no mark."""
-    assert Verdict(level=Level.VALID) == judge(good(), users=2)
+    verdict = judge(good(), users=2)
+
+    assert (Level.VALID, ()) == (verdict.level, verdict.findings)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +65,12 @@ def test_a_clean_cell_is_valid() -> None:
         ({"error_share": 0.011, "errors": {"timeout": 1}}, Reason.ERRORS, Level.SUSPECT),
         ({"error_share": 0.51, "errors": {"timeout": 1}}, Reason.ERRORS, Level.INVALID),
         ({"completed": 4}, Reason.FEW_REQUESTS, Level.SUSPECT),
-        ({"present_users_mean": 1.89}, Reason.USERS_MISSING, Level.SUSPECT),
+        ({"present_users_mean": 1.89}, Reason.LOAD_NOT_REACHED, Level.SUSPECT),
+        ({"users_gone": 1}, Reason.USERS_DIED, Level.SUSPECT),
+        ({"stationarity": Stationarity(windows=56, drifts=(DRIFT,))}, Reason.NOT_STATIONARY, Level.SUSPECT),
+        ({"token_counts": counts(stated=970)}, Reason.COUNTS_DISAGREE, Level.SUSPECT),
+        ({"token_counts": counts(tokenizer=940)}, Reason.COUNTS_DISAGREE, Level.SUSPECT),
+        ({"prompt_offsets": offsets(1, 1)}, Reason.PROMPT_COUNTS_DISAGREE, Level.SUSPECT),
         ({"unanswered": 1, "unanswered_wait_max_s": 0.51}, Reason.STILL_WAITING, Level.SUSPECT),
         ({"tokens_per_event": 0.94}, Reason.COUNTS_DISAGREE, Level.SUSPECT),
         ({"silence_max_s": 2.1}, Reason.ENGINE_SILENT, Level.SUSPECT),
@@ -68,6 +100,9 @@ def test_each_fault_is_found(changes: dict[str, Any], reason: Reason, level: Lev
         {"silence_max_s": 2.0},
         {"silence_max_s": 9.9, "ttft_s": distribution([5.0])},
         {"client_late_s": distribution([0.025])},
+        {"stationarity": Stationarity(windows=56)},
+        {"token_counts": counts(stated=980, tokenizer=950)},
+        {"prompt_offsets": offsets(0, 0)},
     ],
 )
 def test_what_lies_within_the_limits_is_no_fault(changes: dict[str, Any]) -> None:
@@ -107,16 +142,14 @@ def test_wait_no_longer_than_one_that_was_seen_is_no_finding() -> None:
     """The longest TTFT is what counts, not the mean."""
     ttft_s = Distribution(n=10, mean=0.5, max=3.0)
 
-    assert Verdict(level=Level.VALID) == judge(
-        good(unanswered=1, unanswered_wait_max_s=2.9, ttft_s=ttft_s), users=2
-    )
+    assert () == judge(good(unanswered=1, unanswered_wait_max_s=2.9, ttft_s=ttft_s), users=2).findings
 
 
 def test_one_late_waking_of_many_is_no_finding() -> None:
     """The 95th percentile is judged where there is one."""
     late_s = distribution([0.0] * 199 + [0.5])
 
-    assert Verdict(level=Level.VALID) == judge(good(client_late_s=late_s), users=2)
+    assert () == judge(good(client_late_s=late_s), users=2).findings
 
 
 def test_nothing_at_all_is_invalid() -> None:
@@ -124,7 +157,7 @@ def test_nothing_at_all_is_invalid() -> None:
     verdict = judge(summarise([], span(), window_s=5), users=1)
 
     assert Level.INVALID == verdict.level
-    expected = [Reason.NO_TOKENS, Reason.FEW_REQUESTS, Reason.USERS_MISSING, Reason.ENGINE_SILENT]
+    expected = [Reason.NO_TOKENS, Reason.FEW_REQUESTS, Reason.LOAD_NOT_REACHED, Reason.ENGINE_SILENT]
 
     assert expected == reasons(verdict)
 
@@ -139,3 +172,123 @@ def test_an_engine_that_never_answers_is_found_waiting() -> None:
 
 def _clean() -> list[Exchange]:
     return [exchange(at, (at + 0.5, at + 0.9), end_s=at + 1) for at in range(20)]
+
+
+LOOKED_AT_ALL = Evidence(
+    engine_tokens=82.0,
+    client_lag_s=distribution([0.0001] * 20),
+    throttled_share=0.0,
+    foreign_processes=0,
+    natural_ends=True,
+    canaries=10,
+    prefix_reset=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"throttled_share": 0.02}, Reason.THROTTLED),
+        ({"foreign_processes": 1}, Reason.FOREIGN_PROCESS),
+        ({"canaries_differing": 4}, Reason.CANARIES_DIFFER),
+        ({"prefix_reset": False}, Reason.PREFIX_CACHE_KEPT),
+        ({"client_lag_s": distribution([0.026])}, Reason.CLIENT_LAG),
+        ({"engine_tokens": 200.0}, Reason.COUNTS_DISAGREE),
+        ({"asked_per_s": 3.0}, Reason.LOAD_NOT_REACHED),
+    ],
+)
+def test_each_piece_of_evidence_can_speak_against_a_cell(changes: dict[str, Any], reason: Reason) -> None:
+    """What was looked at and found wrong is a reason."""
+    verdict = judge(good(), users=2, evidence=LOOKED_AT_ALL.model_copy(update=changes))
+
+    assert (Level.SUSPECT, [reason]) == (verdict.level, reasons(verdict))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"throttled_share": 0.01},
+        {"canaries_differing": 3},
+        {"client_lag_s": distribution([0.025])},
+        {"engine_tokens": 90.0},
+        {"asked_per_s": 2.0},
+        {"natural_ends": False},
+    ],
+)
+def test_evidence_within_the_limits_is_no_fault(changes: dict[str, Any]) -> None:
+    """Neither is what was looked at and found in order."""
+    assert () == judge(good(), users=2, evidence=LOOKED_AT_ALL.model_copy(update=changes)).findings
+
+
+def test_answers_that_end_at_their_limit_are_a_fault_only_where_they_should_end_themselves() -> None:
+    """A workload of fixed lengths ends all its answers so."""
+    cut = good(finish_reasons={"length": 6, "stop": 14})
+    seen = {
+        natural: judge(cut, users=2, evidence=Evidence(natural_ends=natural)) for natural in (True, False)
+    }
+
+    assert [Reason.OUTPUTS_CUT] == reasons(seen[True])
+    assert "30% of the answers ended at their limit, not by themselves" == seen[True].findings[0].text
+    assert [] == reasons(seen[False])
+
+
+def test_what_nobody_looked_at_is_said() -> None:
+    """A valid cell is valid as far as it was looked at."""
+    nothing = judge(good(), users=2).not_checked
+    everything = judge(
+        good(stationarity=Stationarity(windows=56), prompt_offsets=offsets(0, 0)),
+        users=2,
+        evidence=LOOKED_AT_ALL,
+    ).not_checked
+
+    assert (9, ()) == (len(nothing), everything)
+    assert Reason.CANARIES_DIFFER in nothing
+
+
+def test_an_engine_that_counts_when_requests_end_is_given_the_unfinished_ones() -> None:
+    """Tokens of requests that were cut may be missing in its counter."""
+    some = counts().model_copy(update={"unfinished": 200.0})
+    short = Evidence(engine_tokens=800.0)
+
+    assert [] == reasons(judge(good(token_counts=some), users=2, evidence=short))
+    assert [Reason.COUNTS_DISAGREE] == reasons(judge(good(token_counts=counts()), users=2, evidence=short))
+
+
+def test_the_numbers_stand_in_the_reason() -> None:
+    """A reader sees by how much, not only that."""
+    found = judge(good(token_counts=counts(stated=900)), users=2).findings[0]
+
+    assert "token counts disagree: usage 1,000, stated per event 900, more than 2% apart" == found.text
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "words"),
+    [
+        (1, 1, "+1 tokens each: a second begin-of-text token"),
+        (-5, -5, "-5 tokens each: another template"),
+        (-1, 3, "-1 to +3 tokens, +1.0 on average: another template or tokenizer"),
+    ],
+)
+def test_prompt_counts_tell_what_is_likely(least: int, most: int, words: str) -> None:
+    """One more for every prompt is the double begin-of-text token."""
+    assert words in judge(good(prompt_offsets=offsets(least, most)), users=2).findings[0].text
+
+
+def test_a_drift_is_told_in_words() -> None:
+    """When, and from what to what."""
+    found = judge(good(stationarity=Stationarity(windows=56, drifts=(DRIFT,))), users=2).findings[0]
+
+    assert "token rate degrades after 180 s: 2,400 -> 1,900 tok/s" == found.text
+
+
+def test_an_open_loop_has_no_users_to_miss() -> None:
+    """Its load is a rate."""
+    m = good(steady_rule=SteadyRule.OPEN_LOOP, present_users_mean=0.1)
+
+    assert () == judge(m, users=2, evidence=Evidence(asked_per_s=2.0)).findings
+
+
+def test_every_reason_has_its_words() -> None:
+    """One table, none missing."""
+    assert list(Reason) == list(TEXTS)

@@ -57,6 +57,19 @@ def test_a_page_becomes_our_gauges() -> None:
     }
 
 
+def test_a_name_with_several_meanings_is_told_apart_by_a_label() -> None:
+    """As engines do that put all states of a request under one name; other labels may stand beside it."""
+    page = (
+        'requests{model="m",kind="active"} 9\nrequests{model="m",kind="scheduled"} 4\n'
+        'requests{model="n",kind="scheduled"} 3\n'
+    )
+
+    assert {"metrics.running": 7} == parse(page, metrics_map(RUNNING='requests{kind="scheduled"}'))
+    assert {"metrics.running": 16} == parse(page, metrics_map(RUNNING="requests"))
+    with pytest.raises(ReadingError, match="has none of"):
+        parse(page, metrics_map(RUNNING='requests{kind="queued"}'))
+
+
 def test_one_connection_serves_many_readings() -> None:
     """A scraper keeps its connection alive from one reading to the next."""
     with serving(large_page()) as engine:

@@ -92,6 +92,18 @@ def test_closed_loop_with_ramp_and_cut(client: LoadClient) -> None:
         assert len(engine.requests) == len(record.exchanges)
 
 
+def test_several_processes_share_users_and_requests() -> None:
+    """Each user and each request belongs to one of them; with fewer users than processes some stay idle."""
+    with LoadClient(shards=2) as two, FakeEngine(steady(tokens=1, ttft_s=0.0)) as engine:
+        record = drive(two, engine, users=3, requests=7)
+
+        assert sorted(f"t-{draw}" for draw in range(7)) == sorted(engine.request_ids)
+        assert [Outcome.OK] * 7 == [x.outcome for x in record.exchanges]
+        assert {0, 1, 2} == {x.user for x in record.exchanges}
+        assert [x.end_ns for x in record.exchanges] == sorted(x.end_ns for x in record.exchanges)
+        assert 1 == len(drive(two, engine, users=1, requests=1).exchanges)
+
+
 def test_request_ids_reach_the_server(client: LoadClient) -> None:
     """Every request can be found in a server's own log."""
     with FakeEngine(steady(tokens=1)) as engine:

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.load import clock
 from orchestrator.load.clock import Offsets
 from orchestrator.load.connection import take_stamps
-from orchestrator.load.spool import _NS, _TIMESPEC
+from orchestrator.load.spool import stamp_ns
 
 MS = 1_000_000
 S = 1000 * MS
@@ -97,7 +97,6 @@ def test_kernels_stamp_lies_between_write_and_read() -> None:
                 break
         theirs.close()
     assert found is not None
-    seconds, rest = _TIMESPEC.unpack(stamp)
-    arrival_ns = offsets(found).arrival_ns(perf_counter_ns(), seconds * _NS + rest)
+    arrival_ns = offsets(found).arrival_ns(perf_counter_ns(), stamp_ns(stamp))
 
     assert before_ns <= arrival_ns < before_ns + 5 * MS

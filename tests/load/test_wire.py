@@ -225,7 +225,7 @@ def test_storm_of_refusals_over_many_users_keeps_connections(status: str) -> Non
 
         assert 50 == engine.connections
     # at 0, 0.1, 0.3 and 0.7 s, or a little later
-    assert 3 * 50 <= len(replies) <= 4 * 50
+    assert 2 * 50 <= len(replies) <= 4 * 50
     assert {int(status[:3])} == {r.status for r in replies}
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import numpy as np
+
 from backends.contract import Accelerator, Deviation, Dialect, FailureCause, Profile, Source
+from orchestrator.domain.article import article
 from orchestrator.domain.cell import Cell, CellGroup, Load, RuntimeKind
 from orchestrator.domain.exchange import Exchange, Outcome
-from orchestrator.domain.metrics import summarise
+from orchestrator.domain.metrics import Asked, ClientSide, summarise
 from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
 from orchestrator.domain.result import Failure, Phase, Result, StepRecord, TelemetrySummary
 from orchestrator.domain.verdict import judge
@@ -52,12 +56,15 @@ def load(users: int, *, ttft_s: float, gap_s: float, tokens: int, failing: int =
 
 
 def result(of: Cell, exchanges: list[Exchange], *, client_cpu_s: float = 1.0, **changes: Any) -> Result:
-    metrics = summarise(exchanges, span(steady_s=5, end_s=25), window_s=5, client_cpu_s=client_cpu_s)
+    asked = Asked(users=of.load.users)
+    measured = span(steady_s=5, end_s=25)
+    metrics = summarise(exchanges, measured, window_s=5, asked=asked, client=ClientSide(cpu_s=client_cpu_s))
     one = Result(
         cell=of,
         started_at="2026-11-23T04:31:00Z",
         metrics=metrics,
         verdict=judge(metrics, users=of.load.users),
+        article=article(exchanges, measured, metrics, pings_s=(0.001,) * 5),
         telemetry=TelemetrySummary(mean={"engine.cpu_cores": 1.93}, max={"engine.memory_bytes": 412 * 2**20}),
         provenance=provenance(of.group),
         steps=(
@@ -160,4 +167,7 @@ def _one(send_s: float, user: int, ttft_s: float, gap_s: float, tokens: int, *, 
     shown = [t for t in times_s if t < 25]
     count = tokens if outcome is Outcome.OK else None
     end_s = min(times_s[-1], 25.0)
-    return exchange(send_s, shown, end_s=end_s, outcome=outcome, user=user, completion_tokens=count)
+    one = exchange(send_s, shown, end_s=end_s, outcome=outcome, user=user, completion_tokens=count)
+    return dataclasses.replace(
+        one, literal_tokens=np.array([i % 10 > 0 for i in range(len(shown))], np.int64)
+    )

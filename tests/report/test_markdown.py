@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backends.contract import Accelerator, Profile
 from orchestrator.domain.cell import Load
 from orchestrator.domain.metrics import summarise
 from orchestrator.domain.result import METHOD, Phase, Result, TelemetrySummary
+from orchestrator.domain.stationarity import Drift, Figure, Shape, Stationarity
 from orchestrator.domain.verdict import judge
+from orchestrator.domain.windows import SteadyRule
 from orchestrator.domain.workload import SystemPrompt
 from orchestrator.report import markdown
 from orchestrator.report.records import RunRecord, State, Stored
-from tests.domain.made import span
+from tests.domain.made import ns, span
 from tests.report.made import (
     GPU,
     GPU_MEANS,
@@ -223,6 +227,57 @@ def test_measuring_that_never_began_has_no_time_line() -> None:
     nothing = summarise([], span(steady_s=0, end_s=0), window_s=5)
 
     assert "No window: measuring ended at once." in report(invalid(metrics=nothing))
+
+
+def test_a_drift_is_told_beside_the_time_line() -> None:
+    """With its mark, since the figures in it are suspect."""
+    drift = Drift(figure=Figure.TTFT, shape=Shape.TREND, at_s=20, before=0.1, after=0.3, p=0.002)
+    one = result(cell(), FAST)
+    assert one.metrics is not None
+    metrics = one.metrics.model_copy(update={"stationarity": Stationarity(windows=56, drifts=(drift,))})
+    text = report(one.model_copy(update={"metrics": metrics, "verdict": judge(metrics, users=1)}))
+
+    assert "Over time: suspect: TTFT degrades steadily from 20 s: 100 -> 300 ms." in text
+    assert "1 user: suspect, TTFT degrades steadily from 20 s: 100 -> 300 ms" in text
+
+
+def test_a_steady_run_is_said_to_be_one() -> None:
+    """And why the window is what it is."""
+    one = result(cell(), FAST)
+    assert one.metrics is not None
+    changes = {"stationarity": Stationarity(windows=56), "steady_rule": SteadyRule.OPEN_LOOP}
+    text = report(one.model_copy(update={"metrics": one.metrics.model_copy(update=changes)}))
+
+    assert "Over time: stationary: no step and no trend in 56 windows." in text
+    assert "steady: all that follows the ramp (open loop)" in text
+
+
+def test_a_drain_is_told() -> None:
+    """Users that stopped early leave a part that counts for nothing, and a reason."""
+    early = [x for x in FAST if x.end_ns < ns(20)]
+    text = report(result(cell(), early))
+
+    assert "drain: the last 5.21 s" in text
+    assert "| steady, drain |" in text
+    assert "1 of 1 users stopped before the end of measuring" in text
+
+
+def test_what_nobody_looked_at_is_listed() -> None:
+    """Cells that lack the same are named together."""
+    text = report(result(cell(), FAST), result(cell("vllm"), FAST))
+
+    assert "## What the verdicts did not look at" in headings(text)
+    assert "client-lag (llama-cpp 0.4.1, small, 1 user; vllm 0.32.0, small, 1 user)" in text
+
+
+def test_the_articles_figures_stand_only_where_they_were_asked_for() -> None:
+    """With the difference in parts, and dashes where chunks were not tokenised again."""
+    bare = [dataclasses.replace(x, literal_tokens=np.empty(0, np.int64)) for x in FAST]
+    asked, without = report(result(cell(), bare)), report(result(cell(), FAST, article=None))
+
+    assert "## As the article's client would have printed it" in headings(asked)
+    assert "|            - |              - |           - |               - |                  - |" in asked
+    assert "article's client" not in without
 
 
 @pytest.mark.parametrize("text", ["seconds", "1e-"])

@@ -7,7 +7,7 @@ import io
 import re
 from pathlib import Path
 
-from orchestrator.domain.metrics import Distribution
+from orchestrator.domain.distribution import Distribution
 from orchestrator.report import rows
 from tests.report import made
 

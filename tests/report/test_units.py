@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.domain.metrics import distribution
+from orchestrator.domain.distribution import distribution
+from orchestrator.domain.intervals import Bounds
 from orchestrator.report import units
 
 
@@ -66,8 +67,28 @@ def test_percentiles_print_in_milliseconds_or_not_at_all() -> None:
     sample = distribution([0.02] * 50)
 
     assert "20.0" == units.percentile(sample, 50, units.ms)
-    assert "n<100" == units.percentile(sample, 95, units.ms)
-    assert "n<10" == units.percentile(distribution([]), 50)
+    assert "n<130" == units.percentile(sample, 95, units.ms)
+    assert "n<11" == units.percentile(distribution([]), 50)
+
+
+def test_a_percentile_that_failures_reach_is_infinite() -> None:
+    """Not unknown, and not left out."""
+    sample = distribution([0.02] * 50, failed=40)
+
+    assert "20.0" == units.percentile_with_failures(sample, 50, units.ms)
+    assert "n<130" == units.percentile_with_failures(sample, 95, units.ms)
+    assert "inf" == units.percentile_with_failures(distribution([], failed=11), 50, units.ms)
+
+
+def test_intervals_print_both_ends() -> None:
+    """In the unit of their figure, or a dash."""
+    assert "10.0 to 20.0" == units.bounds(Bounds(low=0.01, high=0.02, blocks=9), units.ms)
+    assert "-" == units.bounds(None)
+
+
+def test_changes_have_a_sign() -> None:
+    """Nothing has none, from whichever side it comes."""
+    assert ["+1.20", "-35.0", "0.000"] == [units.change(v) for v in (1.2, -35.0, -1e-9)]
 
 
 def test_counts_agree_with_their_noun() -> None:

@@ -44,17 +44,20 @@ class Openai:
     `first` is what announces the answer: "role" (with the first token), "role-null", "at-once" (before the
     engine has run) or "". `usage` is "asked" (a chunk of its own, if asked for), "always" (in the last
     chunk), "finish" (in the finish chunk), "every" (cumulative, in each chunk) or "". `held_back`: a token
-    whose text is not yet a character comes as "" (empty text), "choices" (no choices) or "nothing".
+    whose text is not yet a character comes as "empty" text, as a chunk of no "choices", or as "nothing".
+    `whole_top_p`: a top_p of 1 is taken. `ignores_eos`: it can be told to; otherwise it does not hear that.
     """
 
     first: str = "role"
     role_in_each: bool = False
     usage: str = "asked"
-    held_back: str = ""
+    held_back: str = "empty"
     finish_with_token: bool = False
     no_finish: str | None = None
     done: bool = True
     after: str = ""
+    whole_top_p: bool = True
+    ignores_eos: bool = True
 
     def chat(self, body: Json) -> Answer:
         return self._answer(body, chat=True)
@@ -63,7 +66,10 @@ class Openai:
         return self._answer(body, chat=False)
 
     def _answer(self, body: Json, *, chat: bool) -> Answer:
-        count, finish = _length(body.get("max_tokens"), ignore_eos=bool(body.get("ignore_eos")))
+        if body.get("top_p") == 1 and not self.whole_top_p:
+            raise RefusedError(422, {"error": "`top_p` is out of range", "error_type": "validation"})
+        endless = self.ignores_eos and bool(body.get("ignore_eos"))
+        count, finish = _length(body.get("max_tokens"), ignore_eos=endless)
         return Answer(
             tokens=count,
             at_once=tuple(self._announced(chat=chat)) if self.first == "at-once" else (),

@@ -85,7 +85,7 @@ _VLLM_FIGURES = (
 _VLLM_NOW = Personality(
     programs=("vllm",),
     commands=("serve",),
-    routes=_both(Openai(held_back="empty")),
+    routes=_both(Openai()),
     figures=(*_VLLM_FIGURES, "vllm:kv_cache_usage_perc"),
     posts=("/reset_prefix_cache",),
     says=(
@@ -110,6 +110,7 @@ _TGI_INFO = {
     "max_total_tokens": 4096,
     "max_batch_total_tokens": 80000,
 }
+_TGI_CHAT = Openai(first="", role_in_each=True, finish_with_token=True, whole_top_p=False, ignores_eos=False)
 _TGI = Personality(
     programs=("text-generation-launcher",),
     routes={},
@@ -144,7 +145,7 @@ PERSONALITIES: dict[str, Personality] = {
     "vllm 2024-06": Personality(
         programs=("python3 -m vllm.entrypoints.openai.api_server",),
         weights="--model",
-        routes=_both(Openai(usage="finish", held_back="empty", finish_with_token=True), _VLLM_2024),
+        routes=_both(Openai(usage="finish", finish_with_token=True), _VLLM_2024),
         figures=(*_VLLM_FIGURES, "vllm:gpu_cache_usage_perc"),
         pages={"/version": '{"version":"0.4.2"}'},
         says=(
@@ -205,12 +206,8 @@ PERSONALITIES: dict[str, Personality] = {
         _TGI,
         routes={
             "/generate_stream": Route(token_events, bos=0),
-            "/v1/chat/completions": Route(
-                Openai(first="", role_in_each=True, held_back="empty", finish_with_token=True).chat
-            ),
-            "/v1/completions": Route(
-                Openai(first="", usage="always", no_finish="", finish_with_token=True).completions, bos=0
-            ),
+            "/v1/chat/completions": Route(_TGI_CHAT.chat),
+            "/v1/completions": Route(replace(_TGI_CHAT, usage="always", no_finish="").completions, bos=0),
         },
         pages={"/info": json.dumps({**_TGI_INFO, "version": "3.3.7"}, indent=1)},
         says=("INFO text_generation_launcher: Using attention flashinfer - Prefix caching true",),
@@ -250,7 +247,7 @@ PERSONALITIES: dict[str, Personality] = {
         loading=503,
         lists="path",
         stranger=0,
-        routes=_both(Openai(held_back="empty", after=" "), _STRICT_NOW),
+        routes=_both(Openai(after=" "), _STRICT_NOW),
         says=("[TRT-LLM] [I] Max tokens in paged KV cache: 20480", "max_batch_size=2048"),
     ),
     "mlc-llm 2024-06": replace(
@@ -259,7 +256,7 @@ PERSONALITIES: dict[str, Personality] = {
     ),
     "mlc-llm current": replace(
         _MLC,
-        routes=_both(Openai(first="", held_back="nothing"), bos=1),
+        routes=_both(Openai(first="", held_back="nothing", ignores_eos=False), bos=1),
         pages={"/metrics": "engine_prefill_time_sum\t0.5\ncompletion_tokens_sum\t6\n"},
     ),
     "sglang current": Personality(
@@ -270,7 +267,7 @@ PERSONALITIES: dict[str, Personality] = {
         health="/ready",
         loading=503,
         stranger=0,
-        routes=_both(Openai(held_back="empty")),
+        routes=_both(Openai()),
         figures=(
             "sglang:num_running_reqs",
             "sglang:num_queue_reqs",
@@ -291,7 +288,7 @@ PERSONALITIES: dict[str, Personality] = {
         default_port=8080,
         loading=503,
         stranger=0,
-        routes=_both(Openai(first="role-null", held_back="empty")),
+        routes=_both(Openai(first="role-null")),
         figures=(
             "llamacpp:requests_processing",
             "llamacpp:requests_deferred",

@@ -23,7 +23,7 @@ from tests.fakes.engines.personalities import PERSONALITIES, Personality, Route
 
 LOADING_S = 0.4
 PREFILL_S = 0.15
-TOKEN_S = 0.01
+TOKEN_S = 0.005
 OK = 200
 PLACEHOLDER = re.compile(r"\$\{|\{(model|files|config|bind|port|out|step:[\w-]+)\}")
 
