@@ -14,7 +14,7 @@ from time import perf_counter
 from tokenizers import Tokenizer
 
 from backends.contract import Accelerator, Backend, ImageSpec, Template
-from orchestrator import dolly, drawing, measure, quantizing, steps
+from orchestrator import dolly, drawing, judging, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import chat_template
 from orchestrator.catalog.chat_template import ChatTemplate
@@ -276,9 +276,11 @@ class Group:
         cell_folder.begin(cell)
         with self.phase(Phase.MEASURE, cell.load.id):
             loaded = measure.load(target, cell, self._kit.console)
+        samples = telemetry.samples()
+        emptied = None if target.reset_path is None else not notes
         costs = {"steps": tuple(self._steps), "notes": notes, "phases_s": dict(self._phases_s)}
-        result = loaded.result(telemetry, provenance).model_copy(update=costs)
-        self._save(result, loaded.record.exchanges, loaded.samples(telemetry))
+        result = judging.result(loaded, samples, provenance, prefix_reset=emptied).model_copy(update=costs)
+        self._save(result, loaded.record.exchanges, loaded.during(samples))
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
 
     def provenance(self, deployment: Deployment, image: Image, weights: Artifact, draw: Draw) -> Provenance:

@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue, ValidationError
 from tokenizers import Tokenizer
 
 from backends.contract import Deviation, Dialect, RequestField, RequestSpec, Template, Value
-from orchestrator import dolly, drawing, endpoint, measure
+from orchestrator import dolly, drawing, endpoint, judging, measure
 from orchestrator.catalog import chat_template, loader
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.console import Console
@@ -234,8 +234,10 @@ def _measure(
         with console.phase(f"measure {cell.load.id}"):
             loaded = measure.load(target, cell, console, stop=lambda: interrupts.pending)
         notes = _notes(loaded, interrupted=interrupts.pending)
-        result = loaded.result(telemetry, provenance).model_copy(update={"notes": notes})
-        cell_folder.save(result, exchanges=loaded.record.exchanges, samples=loaded.samples(telemetry))
+        samples = telemetry.samples()
+        result = judging.result(loaded, samples, provenance, prefix_reset=None)
+        result = result.model_copy(update={"notes": notes})
+        cell_folder.save(result, exchanges=loaded.record.exchanges, samples=loaded.during(samples))
         folder.journal("cell-ended", cell=cell.id, failed=False)
         console.say(f"    {cell.load.id}: {one_line(result)}")
 

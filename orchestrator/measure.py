@@ -15,19 +15,14 @@ from orchestrator.console import Console
 from orchestrator.domain.article import Article, article
 from orchestrator.domain.canary import COMPARED_TOKENS, compared, references
 from orchestrator.domain.cell import Cell, Load
-from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.metrics import Asked, ClientSide, Metrics, summarise
-from orchestrator.domain.provenance import Provenance
-from orchestrator.domain.result import Result
 from orchestrator.domain.telemetry import Sample
-from orchestrator.domain.verdict import judge
 from orchestrator.domain.windows import Span
 from orchestrator.domain.workload import SystemPrompt, Workload
 from orchestrator.errors import CellError
-from orchestrator.host import summary
 from orchestrator.host.prometheus import scrape
-from orchestrator.host.telemetry import ReadingError, Telemetry
+from orchestrator.host.telemetry import ReadingError
 from orchestrator.load.client import Live, LoadClient, Record
 from orchestrator.load.dialects import path
 from orchestrator.load.draw import Draw
@@ -197,32 +192,20 @@ def _asked_twice(target: Target, system_prompt: SystemPrompt, stall_s: float) ->
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a cell's load came to."""
+    """What a cell's load came to. `canaries`: how many could be compared, None where nobody looked, and how many
+    of them differed."""
 
     cell: Cell
     record: Record
     metrics: Metrics
     span: Span
     started_at: str
-    evidence: Evidence
+    canaries: tuple[int | None, int]
     article: Article | None
 
-    def samples(self, telemetry: Telemetry) -> list[Sample]:
-        """What was read while it ran."""
-        return [s for s in telemetry.samples() if self.span.start_ns <= s.t_ns <= self.span.end_ns]
-
-    def result(self, telemetry: Telemetry, provenance: Provenance) -> Result:
-        """The judged figures."""
-        return Result(
-            cell=self.cell,
-            started_at=self.started_at,
-            metrics=self.metrics,
-            evidence=self.evidence,
-            verdict=judge(self.metrics, users=self.cell.load.users, evidence=self.evidence),
-            article=self.article,
-            telemetry=summary.summarise(telemetry.samples(), self.span.steady_ns, self.span.end_ns),
-            provenance=provenance,
-        )
+    def during(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Those that were read while it ran."""
+        return [s for s in samples if self.span.start_ns <= s.t_ns <= self.span.end_ns]
 
 
 def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], bool] = lambda: False) -> Loaded:
@@ -278,16 +261,9 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
         metrics,
         span,
         started_at,
-        _evidence(exchanges, known),
+        compared(exchanges, known) if known else (None, 0),
         article(exchanges, span, metrics, pings_s) if workload.as_article else None,
     )
-
-
-def _evidence(exchanges: Sequence[Exchange], known: dict[int, str]) -> Evidence:
-    if not known:
-        return NOBODY_LOOKED
-    n, differing = compared(exchanges, known)
-    return Evidence(canaries=n, canaries_differing=differing)
 
 
 def _known(

@@ -129,12 +129,12 @@ def shape(request: Request, accelerator: Accelerator) -> Workload:
 
 
 def _require_release(request: Request, backends: Mapping[str, Backend]) -> None:
-    """RequestError for a backend that is not there, or a release that none of those asked for has."""
+    """RequestError for a backend that is not there, or a release that no backend has."""
     for name in request.backends:
         if name not in backends:
             raise unknown("backend", name, backends)
-    known = {release.id for name in request.backends for release in backends[name].releases}
-    if request.release not in known:
+    if not any(backend.release(request.release) for backend in backends.values()):
+        known = {release.id for name in request.backends for release in backends[name].releases}
         raise unknown(f"release of {', '.join(request.backends)}", request.release, known)
 
 
@@ -169,7 +169,8 @@ def _choose(
     alternatives = [r.alternative for r in refusals if r.alternative]
     return Refusal(
         reason="; ".join(dict.fromkeys(r.reason for r in refusals)),
-        alternative=alternatives[0] if alternatives else _instead(request, backend, build, workload, host),
+        # of a family's models the last is the one that most engines would have to do without
+        alternative=alternatives[-1] if alternatives else _instead(request, backend, build, workload, host),
     )
 
 

@@ -47,7 +47,13 @@ LAYERS = (
         "orchestrator.planning",
         "orchestrator.quantizing",
     ),
-    ("orchestrator.literal", "orchestrator.measure", "orchestrator.bench", "orchestrator.selftest"),
+    (
+        "orchestrator.judging",
+        "orchestrator.literal",
+        "orchestrator.measure",
+        "orchestrator.bench",
+        "orchestrator.selftest",
+    ),
     ("orchestrator.invocation", "orchestrator.loading"),
     ("orchestrator.cli",),
 )

@@ -49,9 +49,10 @@ class LlamaCpp(Backend):
     def supports(self, setup: Setup) -> Refusal | None:
         if WeightsFormat.GGUF in setup.model.formats or _is_converted(setup):
             return None
+        served = "MODEL=8b" if setup.build.accelerator is Accelerator.CUDA else "MODEL=tiny"
         return Refusal(
             reason=f"{self.title} reads GGUF only, and {setup.model.id} has none",
-            alternative="MODEL=small or MODEL=tiny, or another backend",
+            alternative=f"MODEL=small or {served}, or another backend",
         )
 
     def steps(self, setup: Setup) -> tuple[StepSpec, ...]:

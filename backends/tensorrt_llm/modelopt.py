@@ -82,5 +82,5 @@ def no_room(setup: Setup) -> Refusal | None:
     held, there = model.weights_bytes / 1e9, room / 1e9
     return Refusal(
         reason=f"quantising {model.id} holds {held:.0f} GB in GPU and host memory, which have {there:.0f} GB",
-        alternative="MODEL=8b, or make the `quantize` artifact on a larger host and bring it: it is bound to no GPU",
+        alternative="MODEL=8b, or a host with more memory",
     )

@@ -93,5 +93,5 @@ def no_room(title: str, setup: Setup) -> Refusal | None:
     held, there = model.weights_bytes / 1e9, memory_bytes / 1e9
     return Refusal(
         reason=f"{title} quantises {model.id} with all {held:.0f} GB on the GPU, which has {there:.0f} GB",
-        alternative="RELEASE=current or MODEL=8b, or make the `quantize` artifact on a larger GPU and bring it",
+        alternative="RELEASE=current, MODEL=8b, or a larger GPU",
     )

@@ -29,16 +29,10 @@ def references(first: Sequence[Exchange], second: Sequence[Exchange]) -> dict[in
 
 def compared(exchanges: Sequence[Exchange], known: Mapping[int, str]) -> tuple[int, int]:
     """How many canaries had an answer as long as the one known, and how many of those began otherwise."""
-    answers = [(_said(x), known[x.canary]) for x in exchanges if x.canary is not None and x.canary in known]
-    whole = [(said, reference) for said, reference in answers if len(said) >= len(reference)]
-    # an answer that ended before its time can only differ
-    short = [
-        x
-        for x in exchanges
-        if x.canary in known and x.outcome is Outcome.OK and len(_said(x)) < len(known[x.canary or 0])
-    ]
-    differing = sum(not said.startswith(reference) for said, reference in whole)
-    return len(whole) + len(short), differing + len(short)
+    pairs = [(x, known[x.canary]) for x in exchanges if x.canary in known and x.canary is not None]
+    # what we cut, or what failed, is compared only if it came far enough; what ended early by itself differs
+    fit = [(_said(x), told) for x, told in pairs if x.outcome is Outcome.OK or len(_said(x)) >= len(told)]
+    return len(fit), sum(not said.startswith(told) for said, told in fit)
 
 
 def _said(x: Exchange) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from backends.contract import Value
-from orchestrator.domain.distribution import Distribution
 
 
 class Evidence(Value):
     """What is known of a cell from elsewhere. None means that nobody looked, which a verdict then says.
 
     `engine_tokens`: growth of the engine's own counter of generated tokens over the measured time.
-    `client_lag_s`: from the kernel's stamp of an arrival to the client's own.
     `throttled_share`: of the steady window in which a GPU was slowed down for heat or power supply.
     `foreign_processes`: most processes of others seen on the cell's GPUs.
     `natural_ends`: whether answers are expected to end by themselves, not at their limit.
@@ -21,7 +19,6 @@ class Evidence(Value):
     """
 
     engine_tokens: float | None = None
-    client_lag_s: Distribution | None = None
     throttled_share: float | None = None
     foreign_processes: int | None = None
     natural_ends: bool | None = None

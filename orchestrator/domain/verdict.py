@@ -77,7 +77,7 @@ def _not_checked(case: _Case) -> tuple[Reason, ...]:
         Reason.PREFIX_CACHE_KEPT: seen.prefix_reset is not None,
         Reason.THROTTLED: seen.throttled_share is not None,
         Reason.FOREIGN_PROCESS: seen.foreign_processes is not None,
-        Reason.CLIENT_LAG: bool(seen.client_lag_s and seen.client_lag_s.n),
+        Reason.CLIENT_LAG: bool(m.client_lag_s.n),
     }
     return tuple(reason for reason, is_so in looked.items() if not is_so)
 
@@ -238,8 +238,8 @@ def _late(case: _Case) -> Iterator[Finding]:
 
 
 def _lag(case: _Case) -> Iterator[Finding]:
-    lag, ttft_s = case.evidence.client_lag_s, case.m.ttft_s.p50 or case.m.ttft_s.mean
-    if lag is None or not ttft_s:
+    lag, ttft_s = case.m.client_lag_s, case.m.ttft_s.p50 or case.m.ttft_s.mean
+    if not ttft_s:
         return
     share = _upper(lag.p99, lag) / ttft_s
     if share > MAX_CLIENT_LAG_SHARE:

@@ -20,6 +20,8 @@ RATES = {".cpu_s": ".cpu_cores", "_total": "_per_s"}
 # Bit masks have neither a mean nor a maximum; their decoded flags have.
 MASKS = ("_mask",)
 
+SLOWED = tuple(f".throttle_{r}" for r in ("hw_slowdown", "sw_thermal", "hw_thermal", "hw_power_brake"))
+
 
 def summarise(samples: Sequence[Sample], from_ns: int, to_ns: int) -> TelemetrySummary:
     """Mean and maximum of each series from one moment to another; growing series become rates."""
@@ -34,6 +36,13 @@ def summarise(samples: Sequence[Sample], from_ns: int, to_ns: int) -> TelemetryS
         if figures is not None:
             mean[title], peak[title] = figures
     return TelemetrySummary(mean=mean, max=peak)
+
+
+def throttled_share(summary: TelemetrySummary) -> float | None:
+    """The share of the time in which the worst GPU was slowed down for heat or power supply; None without a
+    GPU. A software power cap is normal under load."""
+    shares = [value for name, value in summary.mean.items() if name.endswith(SLOWED)]
+    return max(shares, default=None)
 
 
 def _by_name(samples: Sequence[Sample]) -> dict[str, Series]:

@@ -176,7 +176,6 @@ def _clean() -> list[Exchange]:
 
 LOOKED_AT_ALL = Evidence(
     engine_tokens=82.0,
-    client_lag_s=distribution([0.0001] * 20),
     throttled_share=0.0,
     foreign_processes=0,
     natural_ends=True,
@@ -192,7 +191,6 @@ LOOKED_AT_ALL = Evidence(
         ({"foreign_processes": 1}, Reason.FOREIGN_PROCESS),
         ({"canaries_differing": 4}, Reason.CANARIES_DIFFER),
         ({"prefix_reset": False}, Reason.PREFIX_CACHE_KEPT),
-        ({"client_lag_s": distribution([0.026])}, Reason.CLIENT_LAG),
         ({"engine_tokens": 200.0}, Reason.COUNTS_DISAGREE),
         ({"asked_per_s": 3.0}, Reason.LOAD_NOT_REACHED),
     ],
@@ -210,7 +208,6 @@ def test_each_piece_of_evidence_can_speak_against_a_cell(changes: dict[str, Any]
         {},
         {"throttled_share": 0.01},
         {"canaries_differing": 3},
-        {"client_lag_s": distribution([0.025])},
         {"engine_tokens": 90.0},
         {"asked_per_s": 2.0},
         {"natural_ends": False},
@@ -219,6 +216,14 @@ def test_each_piece_of_evidence_can_speak_against_a_cell(changes: dict[str, Any]
 def test_evidence_within_the_limits_is_no_fault(changes: dict[str, Any]) -> None:
     """Neither is what was looked at and found in order."""
     assert () == judge(good(), users=2, evidence=LOOKED_AT_ALL.model_copy(update=changes)).findings
+
+
+@pytest.mark.parametrize(("lag_s", "found"), [(0.025, []), (0.026, [Reason.CLIENT_LAG])])
+def test_a_client_that_reads_late_was_measured_itself(lag_s: float, found: list[Reason]) -> None:
+    """From a twentieth of the TTFT on, which is 0.5 s here."""
+    late = good(client_lag_s=distribution([lag_s]))
+
+    assert found == reasons(judge(late, users=2, evidence=LOOKED_AT_ALL))
 
 
 def test_answers_that_end_at_their_limit_are_a_fault_only_where_they_should_end_themselves() -> None:
@@ -237,7 +242,11 @@ def test_what_nobody_looked_at_is_said() -> None:
     """A valid cell is valid as far as it was looked at."""
     nothing = judge(good(), users=2).not_checked
     everything = judge(
-        good(stationarity=Stationarity(windows=56), prompt_offsets=offsets(0, 0)),
+        good(
+            stationarity=Stationarity(windows=56),
+            prompt_offsets=offsets(0, 0),
+            client_lag_s=distribution([0.0001]),
+        ),
         users=2,
         evidence=LOOKED_AT_ALL,
     ).not_checked

@@ -29,7 +29,7 @@ class Asked:
 
 @dataclass
 class FakeHub:
-    """`files` by name; those in `large` are LFS files, with a sha256. `fail` maps a path's end to a status
+    """`files` of `repository` by name; those in `large` are LFS files, with a sha256. `fail` maps a path's end to a status
     and an error code, `cut` a file to the bytes after which a connection is cut, `stall` one to those after
     which nothing more comes, `lie` to the bytes that are sent instead. Large files lie on a host of their
     own."""
@@ -40,6 +40,7 @@ class FakeHub:
     cut: dict[str, int] = field(default_factory=dict)
     stall: dict[str, int] = field(default_factory=dict)
     lie: dict[str, bytes] = field(default_factory=dict)
+    repository: str = REPOSITORY
     asked: list[Asked] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -74,7 +75,7 @@ class FakeHub:
 
     def listing(self) -> dict[str, Any]:
         return {
-            "id": REPOSITORY,
+            "id": self.repository,
             "sha": COMMIT,
             "siblings": [self._sibling(name, data) for name, data in self.files.items()],
         }
@@ -111,13 +112,13 @@ class _Handler(BaseHTTPRequestHandler):
         status, code = next((v for end, v in self.hub.fail.items() if path.endswith(end)), (0, ""))
         if status:
             self._answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": "refused by the fake"})
-        elif path.startswith(f"/api/models/{REPOSITORY}"):
+        elif path.startswith(f"/api/models/{self.hub.repository}"):
             self._answer(200, json.dumps(self.hub.listing()).encode(), {"Content-Type": "application/json"})
         else:
             self._file(path, offset)
 
     def _file(self, path: str, offset: int) -> None:
-        name = path.removeprefix("/storage/").removeprefix(f"/{REPOSITORY}/resolve/{COMMIT}/")
+        name = path.removeprefix("/storage/").removeprefix(f"/{self.hub.repository}/resolve/{COMMIT}/")
         if name not in self.hub.files:
             self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
         elif name in self.hub.large and not path.startswith("/storage/"):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.telemetry import Sample
-from orchestrator.host.summary import summarise
+from orchestrator.host.summary import summarise, throttled_share
 
 SECOND = 1_000_000_000
 
@@ -121,3 +121,15 @@ def test_a_rate_is_never_negative_nor_above_its_maximum(
     mean, peak = between(samples, from_s, from_s + length_s)
 
     assert all(0 <= mean[name] <= peak[name] * (1 + 1e-9) + 1e-9 for name in mean)
+
+
+def test_a_slowed_gpu_is_told_by_the_worst_of_them() -> None:
+    """Heat and power brakes count, a software power cap is normal; without a GPU there is nothing to tell."""
+    samples = [
+        *series("gpu0.throttle_sw_power_cap", (1, 1), (2, 1)),
+        *series("gpu0.throttle_hw_thermal", (1, 0), (2, 0)),
+        *series("gpu1.throttle_sw_thermal", (1, 1), (2, 0)),
+    ]
+
+    assert 0.5 == throttled_share(summarise(samples, 0, 3 * SECOND))
+    assert None is throttled_share(summarise([], 0, 3 * SECOND))

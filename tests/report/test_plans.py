@@ -42,6 +42,29 @@ def test_plan_of_the_articles_pair_without_a_gpu() -> None:
     assert (GOLDENS / "plan-lmdeploy-70b-awq.txt").read_text() == text(made)
 
 
+def test_plan_of_an_engine_that_is_built_first() -> None:
+    """Each step with its command, its size and where it is of use; the files that a command gets."""
+    made = plan(
+        "tensorrt-llm",
+        model="8b",
+        release="2024-06",
+        accelerator=Accelerator.CUDA,
+        runtime=RuntimeKind.DOCKER,
+    )
+
+    assert (GOLDENS / "plan-tensorrt-llm-8b.txt").read_text() == text(made)
+
+
+def test_the_model_that_a_family_gives_an_engine_is_told() -> None:
+    """With the name that was asked for."""
+    made = plan("mlc-llm", model="70b-4bit", accelerator=Accelerator.CUDA, runtime=RuntimeKind.DOCKER)
+    lines = text(made).splitlines()
+
+    (model,) = (line for line in lines if line.startswith("  model"))
+    assert model.startswith("  model     70b-q4f16_1, which is 70b-4bit for this engine: Meta Llama 3 70B")
+    assert "{step:compile} what step compile makes" in lines[-1]
+
+
 def test_process_plan_names_what_is_installed() -> None:
     """The lock files instead of an image, and the deviation."""
     lines = text(plan("llama-cpp", model="tiny", runtime=RuntimeKind.PROCESS)).splitlines()

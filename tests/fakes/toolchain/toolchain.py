@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Stand-ins for the tools of TensorRT-LLM 0.9.0 and of MLC-LLM: one program under their real names.
+"""Stand-ins for the tools of TensorRT-LLM and of MLC-LLM: one program under their real names.
 
 They check their arguments against the release's option list, read what the real one reads, refuse what it
-refuses, and write what it writes, without any arithmetic. Standard library only: it lives in an image,
+refuses, and write what it writes, without any arithmetic. While a file `hold` lies beside the weights each
+waits before it begins, so that a test can strike in the middle. Standard library only: it lives in an image,
 under the same path as here.
 """
 
@@ -14,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from tests.fakes.toolchain.pbtxt import pbtxt
 LISTS = Path(os.environ.get("TOOLCHAIN_LISTS", "/opt/toolchain/options"))
 MLC_VERSION = os.environ.get("TOOLCHAIN_MLC", "0.1.dev1251")
 MLC_INDEX = {"0.1.dev1251": "ndarray-cache.json", "0.20.0": "tensor-cache.json"}[MLC_VERSION]
+MODELS = Path("/models")
 ANSWER = ("Hello", ", ", "level", " bench", ".")
 
 
@@ -31,6 +34,9 @@ def main(program: str, words: list[str]) -> None:
     if program == "mpirun":
         os.execv(words[2], words[2:])  # noqa: S606 - after `-n 1`
     tool, name = TOOLS[program] if program != "mlc_llm" else MLC_TOOLS[words.pop(0)]
+    print(f"{program} {' '.join(words)}", flush=True)
+    while list(MODELS.glob("*/hold")):
+        time.sleep(0.05)
     tool(Options.read(LISTS / f"{name}.json", words))
 
 
@@ -211,7 +217,7 @@ def tensors(asked: dict[str, Any]) -> Iterator[dict[str, Any]] | str:
     return ({**head, "text_output": text} for text in (*ANSWER, ""))
 
 
-# modelopt
+# TensorRT-LLM 1.2.1 and modelopt
 
 
 def hf_ptq(options: Options) -> None:
@@ -226,6 +232,20 @@ def hf_ptq(options: Options) -> None:
     (out / "model.safetensors").write_bytes(safetensors({"digest": digest(weights(model))}))
     for file in model.glob("tokenizer*"):
         shutil.copy(file, out / file.name)
+
+
+def trtllm_serve(options: Options) -> None:
+    model = Path(options.positional[0])
+    config = json.loads((model / "config.json").read_text("utf-8"))
+    weights(model)
+    if not list(model.glob("tokenizer*")):
+        fail(1, f"OSError: Can't load tokenizer for '{model}'")
+    if config.get("quantization_config", {}).get("quant_algo", "int4_awq") != "int4_awq":
+        fail(1, "only int4_awq stands in here")
+    if options.get("--config"):
+        print(f"[TRT-LLM] [I] {Path(options.get('--config')).read_text('utf-8')}", flush=True)
+    address = (options.get("--host", "localhost"), options.number("--port", 8000))
+    serve(address, {"/health": ""}, {"/v1/chat/completions": chat})
 
 
 # MLC-LLM
@@ -355,6 +375,7 @@ TOOLS: dict[str, tuple[Callable[[Options], None], str]] = {
     "trtllm-build": (trtllm_build, "trtllm-build-0.9.0"),
     "tritonserver": (tritonserver, "tritonserver-2.45.0"),
     "hf_ptq.py": (hf_ptq, "modelopt-hf_ptq-0.46.0"),
+    "trtllm-serve": (trtllm_serve, "tensorrt-llm-1.2.1"),
 }
 MLC_TOOLS: dict[str, tuple[Callable[[Options], None], str]] = {
     "convert_weight": (convert_weight, f"mlc-llm-convert_weight-{MLC_VERSION}"),
