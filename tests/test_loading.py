@@ -184,7 +184,7 @@ def test_canaries_are_answered_as_a_single_user_was(place: Place) -> None:
 
     assert 3 <= sum(x.canary is not None for x in exchanges)
     assert 6 == sum(i.startswith("canary") for i in engine.request_ids)
-    assert {16, 256} == {r["max_tokens"] for r in greedy}
+    assert {8, 256} == {r["max_tokens"] for r in greedy}
     assert 3 <= (stored.result.evidence.canaries or 0)
     assert 0 == stored.result.evidence.canaries_differing
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from orchestrator.domain.exchange import Exchange, Outcome
 
 PROMPTS = 3  # different ones
-COMPARED_TOKENS = 16
+COMPARED_TOKENS = 8
 _BROKEN = "\ufffd"  # half of a character, where the comparison ends in the middle of one
 
 

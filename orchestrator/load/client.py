@@ -242,7 +242,8 @@ class LoadClient:
                 silent_s[shard] = 0.0 if shard in heard else silent_s[shard] + POLL_S
                 if silent_s[shard] >= SILENT_S and stretch.shares[shard].done is None:
                     raise self._silent(shard)
-            if 0 in heard and not stretch.over:
+            # one that ended within its first second has said nothing of how it went
+            if 0 in heard and not stretch.over and stretch.shares[0].progress.elapsed_s:
                 stretch.catch_up()
                 on_live(stretch.live())
 
