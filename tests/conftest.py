@@ -19,6 +19,8 @@ REAL_PARTS = {
     "engine": "installs and drives a real engine: make test MARK=engine",
 }
 
+REAPING = {"test_process.py", "test_contract.py", "test_steps.py", "test_invocation.py", "test_end_to_end.py"}
+
 DOCKER = pytest.param("docker", marks=pytest.mark.docker)
 
 settings.register_profile(
@@ -28,7 +30,11 @@ settings.load_profile("levelbench")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without a mark expression the suite is fast and hermetic."""
+    """Without a mark expression the suite is fast and hermetic. Tests that end what dead runs left do so one
+    after the other: each would find what another has just left for itself to find."""
+    for item in items:
+        if item.path.name in REAPING:
+            item.add_marker(pytest.mark.xdist_group("reaping"))
     if config.option.markexpr:
         return
     for item in items:

@@ -33,8 +33,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 
 TRITON = ("tensorrt-llm", "2024-06", "8b")
 EVERY = (Profile.DEFAULTS, Profile.MATCHED, Profile.PUBLISHED)
-# Of the host, never of an engine: a machine that tests share is often late
-BUSY = {Reason.CLIENT_LATE, Reason.CLIENT_SATURATED}
+# Of the host, never of an engine: a machine that tests share is often late, and stand-ins answer at once
+BUSY = {Reason.CLIENT_LATE, Reason.CLIENT_LAG, Reason.CLIENT_SATURATED}
 LLAMA = "/models/Meta-Llama-3-8B-Instruct"
 STEPS = "/levelbench/steps"
 # What a command could do within a step that it should not: a line each
@@ -193,7 +193,8 @@ def test_an_engine_is_made_and_measured_in_every_profile(
 
 
 def test_what_a_run_costs_stands_in_its_result(rig: Rig) -> None:
-    """Weights and steps, made now or before: their time, memory, disk; the second time nothing is made."""
+    """Weights and steps, made now or before: their time and disk, and the memory of what took long enough to be
+    looked at, as the fetch does; the second time nothing is made."""
     ran = rig.run(plan(*TRITON, Profile.DEFAULTS))
     (result,) = ran.results
 
@@ -202,8 +203,8 @@ def test_what_a_run_costs_stands_in_its_result(rig: Rig) -> None:
     for step in result.steps:
         assert step.cached
         assert step.wall_s > 0
-        assert (step.peak_memory_bytes or 0) > 2**20
         assert step.output_bytes > 0
+    assert (result.steps[0].peak_memory_bytes or 0) > 2**20
     assert result.steps[0].output_bytes > 5 * 2**20
     assert result.provenance is not None
     assert {"max_batch_size": "64"}.items() <= result.provenance.effective.items()

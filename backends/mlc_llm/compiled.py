@@ -116,6 +116,7 @@ class Compiled(Backend):
                 ("convert_weight", "{model}", "--output", "{out}", *words(converting())),
                 produces=("params_shard_*.bin", self.index),
                 output_bytes=setup.model.served_bytes,
+                memory_bytes=setup.model.served_bytes,
                 portable=True,
             ),
             self._step(
@@ -146,9 +147,11 @@ class Compiled(Backend):
         *,
         produces: tuple[str, ...],
         output_bytes: int,
+        memory_bytes: int = 0,
         portable: bool = False,
     ) -> StepSpec:
-        """Each asks for the GPU: the compiler's library does not load without a driver."""
+        """Each asks for the GPU: the compiler's library does not load without a driver. What a compilation
+        takes of the host's memory is not known."""
         return StepSpec(
             id=id,
             title=title,
@@ -163,7 +166,7 @@ class Compiled(Backend):
             produces=produces,
             deadline_s=3600,
             output_bytes=output_bytes,
-            memory_bytes=output_bytes,
+            memory_bytes=memory_bytes,
         )
 
 

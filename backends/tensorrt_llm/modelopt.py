@@ -65,7 +65,7 @@ def quantize(setup: Setup) -> StepSpec:
         produces=("config.json", "*.safetensors", "tokenizer*"),
         deadline_s=6 * 3600,
         output_bytes=setup.model.served_bytes,
-        memory_bytes=setup.model.weights_bytes,
+        memory_bytes=max(setup.model.weights_bytes - _on_gpu_bytes(setup), setup.model.served_bytes),
     )
 
 
@@ -76,7 +76,7 @@ def no_room(setup: Setup) -> Refusal | None:
         return None
     if host.gpu_memory_bytes is None or host.gpu_memory_bytes >= model.weights_bytes:
         return None
-    room = int(_GPU_SHARE * host.gpu_memory_bytes) + host.memory_bytes
+    room = _on_gpu_bytes(setup) + host.memory_bytes
     if room >= model.weights_bytes:
         return None
     held, there = model.weights_bytes / 1e9, room / 1e9
@@ -84,3 +84,8 @@ def no_room(setup: Setup) -> Refusal | None:
         reason=f"quantising {model.id} holds {held:.0f} GB in GPU and host memory, which have {there:.0f} GB",
         alternative="MODEL=8b, or a host with more memory",
     )
+
+
+def _on_gpu_bytes(setup: Setup) -> int:
+    """Of the layers, what the GPU takes; the host's memory holds the rest, and what is written in the end."""
+    return int(_GPU_SHARE * (setup.host.gpu_memory_bytes or 0))

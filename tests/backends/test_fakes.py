@@ -235,8 +235,11 @@ def test_an_adapter_drives_its_engine_in_a_process(
 ) -> None:
     """From `up` to `down` with the adapter's own words; nothing runs afterwards."""
     metrics = case.backend.metrics(case.build)
-    if case.serve.argv[0].startswith("/") or (metrics is not None and metrics.port is not None):
-        pytest.skip("its program or its figures have a fixed place, which only a container can give")
+    fixed = any(word.startswith("/") for word in case.serve.argv)
+    if fixed or (metrics is not None and metrics.port is not None):
+        pytest.skip(
+            "its program, its folder or its figures have a fixed place, which only a container can give"
+        )
     name, personality = image.personality(case.backend.name, case.release.id)
     programs = tmp_path / "venv" / "bin"
     programs.mkdir(parents=True)

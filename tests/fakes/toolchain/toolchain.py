@@ -328,20 +328,21 @@ def _overrides(options: Options) -> dict[str, str]:
 def chat(asked: dict[str, Any]) -> Iterator[dict[str, Any]] | str:
     if "messages" not in asked:
         return '{"object":"error","message":"messages are missing","code":422}'
-    return _chunks(lambda text: {"delta": {"role": "assistant", "content": text}})
+    return _chunks(lambda text: {"delta": {"role": "assistant", "content": text}}, {})
 
 
 def completions(asked: dict[str, Any]) -> Iterator[dict[str, Any]] | str:
-    """The prompt may be token ids; every chunk carries the usage up to it."""
+    """The prompt is token ids; every chunk carries the usage up to it."""
     if not asked.get("prompt"):
         return '{"object":"error","message":"prompt is missing","code":422}'
-    return _chunks(lambda text: {"text": text})
+    return _chunks(lambda text: {"text": text}, {"prompt_tokens": len(asked["prompt"])})
 
 
-def _chunks(choice: Callable[[str], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _chunks(choice: Callable[[str], dict[str, Any]], counted: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """Nothing here can tokenize messages: the length of a prompt is told where it came as tokens."""
     for count, text in enumerate(ANSWER, 1):
         finish = "stop" if count == len(ANSWER) else None
-        usage = {"prompt_tokens": 3, "completion_tokens": count, "total_tokens": count + 3}
+        usage = {**counted, "completion_tokens": count}
         yield {"choices": [{"index": 0, "finish_reason": finish, **choice(text)}], "usage": usage}
 
 
