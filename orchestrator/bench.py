@@ -14,9 +14,9 @@ from time import perf_counter
 from tokenizers import Tokenizer
 
 from backends.contract import Accelerator, Backend, ImageSpec, Template
-from orchestrator import dolly, judging, measure, quantizing, steps
+from orchestrator import dolly, drawing, judging, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
-from orchestrator.catalog import chat_template, prompts
+from orchestrator.catalog import chat_template
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell
@@ -25,7 +25,6 @@ from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
 from orchestrator.domain.result import Failure, Phase, Result, StepRecord
 from orchestrator.domain.telemetry import Sample
-from orchestrator.domain.verdict import judge
 from orchestrator.errors import CellError
 from orchestrator.host import sources
 from orchestrator.host.telemetry import Telemetry
@@ -90,8 +89,9 @@ def run_group(plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> boo
                 measure.probe(target)
             with group.phase(Phase.WARMUP):
                 measure.warm_up(target, plan.group.workload)
+                measure.ask_canaries(target, plan.group.workload)
             provenance = group.provenance(deployment, image, weights, draw)
-            with group.telemetry(target) as telemetry:
+            with group.telemetry(target, deployment) as telemetry:
                 for number, cell in enumerate(plan.group.cells):
                     measure.settle(target)
                     notes = group.reset(target) if number else ()
@@ -177,21 +177,15 @@ class Group:
     def draw(self, weights_dir: Path) -> Draw:
         """The prompts that fit the workload, counted by the model's own tokenizer."""
         tokenizer = Tokenizer.from_file(str(weights_dir / "tokenizer.json"))
-        spec = self._plan.group.workload.prompts
-
-        def count_tokens(text: str) -> int:
-            return len(tokenizer.encode(text).ids)  # with begin-of-text, as the article's client counted
-
-        dolly.provide(spec.source, self._kit.dolly_path, progress=self._kit.console.step)
-
-        return Draw(
-            prompts=prompts.load(spec, dolly_path=self._kit.dolly_path, count_tokens=count_tokens),
-            system=prompts.system_prompt(),
-            request=self._plan.request,
-            served_name=self._plan.model.traits.served_name,
-            sampling=self._plan.group.workload.sampling,
-            seed=spec.seed,
+        workload = self._plan.group.workload
+        dolly.provide(workload.prompts.source, self._kit.dolly_path, progress=self._kit.console.step)
+        return drawing.draw(
+            workload,
+            self._plan.request,
+            self._plan.model.traits.served_name,
+            tokenizer=tokenizer,
             chat=self._chat(weights_dir, tokenizer),
+            dolly_path=self._kit.dolly_path,
         )
 
     def _chat(self, weights_dir: Path, tokenizer: Tokenizer) -> ChatTemplate | None:
@@ -228,13 +222,12 @@ class Group:
 
     def target(self, deployment: Deployment, client: LoadClient, draw: Draw) -> measure.Target:
         return measure.Target(
-            runtime=self._kit.runtime,
-            deployment=deployment,
+            engine=measure.Deployed(self._kit.runtime, deployment, self._backend.failures(self._build)),
             client=client,
             draw=draw,
-            signatures=self._backend.failures(self._build),
             metrics=self._backend.metrics(self._build),
             reset_path=self._backend.prefix_cache(self._build).reset_path,
+            health_path=self._backend.ready(self._build).health_path,
         )
 
     def climb(self, deployment: Deployment) -> None:
@@ -247,9 +240,8 @@ class Group:
         wait_until_ready(self._kit.runtime, deployment, ladder, progress=self._kit.console.step)
 
     @contextmanager
-    def telemetry(self, target: measure.Target) -> Iterator[Telemetry]:
+    def telemetry(self, target: measure.Target, deployment: Deployment) -> Iterator[Telemetry]:
         """Everything that is read once a second while the cells run."""
-        deployment = target.deployment
         found = [
             *sources.gpu_sources([gpu.uuid for gpu in self._gpus()]),
             sources.engine_source(lambda: self._kit.runtime.usage(deployment)),
@@ -282,27 +274,13 @@ class Group:
         """One cell: load, judge, write at once."""
         cell_folder = self._folder.cell(cell.id)
         cell_folder.begin(cell)
-        started_at = utc_now()
         with self.phase(Phase.MEASURE, cell.load.id):
-            record, metrics, span = measure.load(target, cell, self._kit.console)
+            loaded = measure.load(target, cell, self._kit.console)
         samples = telemetry.samples()
-        summary = judging.steady_summary(samples, metrics, span)
         emptied = None if target.reset_path is None else not notes
-        evidence = judging.evidence(cell, samples, summary, span, prefix_reset=emptied)
-        result = Result(
-            cell=cell,
-            started_at=started_at,
-            metrics=metrics,
-            verdict=judge(metrics, users=cell.load.users, evidence=evidence),
-            evidence=evidence,
-            telemetry=summary,
-            provenance=provenance,
-            steps=tuple(self._steps),
-            notes=notes,
-            phases_s=dict(self._phases_s),
-        )
-        during = [s for s in samples if span.start_ns <= s.t_ns <= span.end_ns]
-        self._save(result, record.exchanges, during)
+        costs = {"steps": tuple(self._steps), "notes": notes, "phases_s": dict(self._phases_s)}
+        result = judging.result(loaded, samples, provenance, prefix_reset=emptied).model_copy(update=costs)
+        self._save(result, loaded.record.exchanges, loaded.during(samples))
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
 
     def provenance(self, deployment: Deployment, image: Image, weights: Artifact, draw: Draw) -> Provenance:

@@ -19,8 +19,12 @@ class Interrupts:
     block: so that what has been started is always known, and what is being removed is removed.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, say: Callable[[str], None], *, ending: str = "stopping; the engine is taken down first"
+    ) -> None:
         self._say = say
+        self._ending = ending
+        self._saying = ""
         self._depth = 0
         self._pending: str | None = None
         self._raised = False
@@ -34,8 +38,14 @@ class Interrupts:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @property
+    def pending(self) -> bool:
+        """Whether a signal waits for the end of a deferred block."""
+        return self._pending is not None
+
     @contextmanager
-    def deferred(self) -> Iterator[None]:
+    def deferred(self, saying: str = "stopping as soon as it is known what runs") -> Iterator[None]:
+        self._saying = saying
         self._depth += 1
         try:
             yield
@@ -55,14 +65,14 @@ class Interrupts:
             self._tell(f"{name}: teardown is under way and will not be skipped; it takes a few seconds")
         elif self._depth:
             self._pending = name
-            self._tell(f"{name}: stopping as soon as it is known what runs")
+            self._tell(f"{name}: {self._saying}")
         else:
             self._raise(name)
 
     def _raise(self, name: str) -> None:
         self._pending = None
         self._raised = True
-        self._tell(f"{name}: stopping; the engine is taken down first")
+        self._tell(f"{name}: {self._ending}")
         raise Interrupted(f"interrupted by {name}", hint="what had finished stands in the run folder")
 
     def _tell(self, text: str) -> None:

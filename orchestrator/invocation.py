@@ -216,7 +216,7 @@ def _check_host(place: Place, prepared: Prepared, console: Console) -> None:
     """Every fault at once, before anything is started; warnings are told, for they spoil figures."""
     group = prepared.plan.groups[0]
     needs = preflight.Needs(
-        accelerator=group.group.accelerator,
+        accelerator=group.image.build.accelerator,
         runtime=group.group.runtime,
         cache_bytes=prepared.plan.disk_bytes - steps.held_bytes(prepared.plan, place.cache_dir),
         runs_bytes=RUN_BYTES,

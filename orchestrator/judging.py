@@ -1,17 +1,38 @@
-"""What else is known of a cell's load, besides its exchanges: what the verdict looks at. Pure."""
+"""A load -> its judged result, with what else is known of it besides its exchanges. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.domain.cell import Cell
 from orchestrator.domain.counts import GENERATED, counter_growth
 from orchestrator.domain.evidence import Evidence
 from orchestrator.domain.metrics import Metrics
-from orchestrator.domain.result import TelemetrySummary
+from orchestrator.domain.provenance import Provenance
+from orchestrator.domain.result import Result, TelemetrySummary
 from orchestrator.domain.telemetry import Sample
+from orchestrator.domain.verdict import judge
 from orchestrator.domain.windows import Span
 from orchestrator.host.summary import summarise, throttled_share
+from orchestrator.measure import Loaded
+
+
+def result(
+    loaded: Loaded, samples: Sequence[Sample], provenance: Provenance, *, prefix_reset: bool | None
+) -> Result:
+    """Figures and verdict. `samples` reach beyond the load."""
+    cell, metrics = loaded.cell, loaded.metrics
+    summary = steady_summary(samples, metrics, loaded.span)
+    seen = evidence(loaded, samples, summary, prefix_reset=prefix_reset)
+    return Result(
+        cell=cell,
+        started_at=loaded.started_at,
+        metrics=metrics,
+        verdict=judge(metrics, users=cell.load.users, evidence=seen),
+        evidence=seen,
+        article=loaded.article,
+        telemetry=summary,
+        provenance=provenance,
+    )
 
 
 def steady_summary(samples: Sequence[Sample], metrics: Metrics, span: Span) -> TelemetrySummary:
@@ -21,13 +42,16 @@ def steady_summary(samples: Sequence[Sample], metrics: Metrics, span: Span) -> T
 
 
 def evidence(
-    cell: Cell, samples: Sequence[Sample], summary: TelemetrySummary, span: Span, *, prefix_reset: bool | None
+    loaded: Loaded, samples: Sequence[Sample], summary: TelemetrySummary, *, prefix_reset: bool | None
 ) -> Evidence:
     """`samples` reach beyond the span, so that a counter can be read at its edges. `prefix_reset` is None
     where the engine's cache cannot be emptied."""
+    span, (canaries, differing) = loaded.span, loaded.canaries
     return Evidence(
         engine_tokens=counter_growth(samples, GENERATED, span.start_ns, span.end_ns),
         throttled_share=throttled_share(summary),
-        natural_ends=not cell.group.workload.sampling.ignore_eos,
+        natural_ends=not loaded.cell.group.workload.sampling.ignore_eos,
+        canaries=canaries,
+        canaries_differing=differing,
         prefix_reset=prefix_reset,
     )

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import httpx
 
 from backends.contract import FailureSignature, Gauge, MetricsMap
+from orchestrator import literal
 from orchestrator.console import Console
+from orchestrator.domain.article import Article, article
+from orchestrator.domain.canary import COMPARED_TOKENS, compared, references
 from orchestrator.domain.cell import Cell, Load
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.metrics import Asked, ClientSide, Metrics, summarise
+from orchestrator.domain.telemetry import Sample
 from orchestrator.domain.windows import Span
 from orchestrator.domain.workload import SystemPrompt, Workload
 from orchestrator.errors import CellError
@@ -21,9 +26,11 @@ from orchestrator.host.telemetry import ReadingError
 from orchestrator.load.client import Live, LoadClient, Record
 from orchestrator.load.dialects import path
 from orchestrator.load.draw import Draw
+from orchestrator.load.mix import Mixed, mix
 from orchestrator.load.spec import LoadSpec
 from orchestrator.ready import require_alive, tail
 from orchestrator.runtime.interface import Deployment, Runtime
+from orchestrator.store.runs import utc_now
 
 WATCH_EVERY_S = 1.0
 PROBE_TRIES = 3
@@ -37,19 +44,65 @@ RESET_S = 30.0
 ONE_USER = Load(users=1, system_prompt=SystemPrompt.WITHOUT)
 
 
+class Engine(Protocol):
+    """What is measured, as measuring sees it: a deployment of ours, or an endpoint that was up already."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def url(self) -> str: ...
+
+    def require_alive(self) -> None:
+        """CellError when it is known to be dead."""
+
+    def last_words(self) -> str:
+        """The end of its log; empty where there is none to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A deployment of ours as an Engine."""
+
+    runtime: Runtime
+    deployment: Deployment
+    signatures: tuple[FailureSignature, ...]
+
+    @property
+    def host(self) -> str:
+        return self.deployment.host
+
+    @property
+    def port(self) -> int:
+        return self.deployment.port
+
+    @property
+    def url(self) -> str:
+        return self.deployment.url
+
+    def require_alive(self) -> None:
+        require_alive(self.runtime, self.deployment, self.signatures)
+
+    def last_words(self) -> str:
+        return tail(self.deployment.log_path)
+
+
 @dataclass(slots=True)
 class Target:
     """A live engine and what drives it. While a load runs, its life is checked once a second."""
 
-    runtime: Runtime
-    deployment: Deployment
+    engine: Engine
     client: LoadClient
     draw: Draw
-    signatures: tuple[FailureSignature, ...]
-    metrics: MetricsMap | None
+    metrics: MetricsMap | None = None
     reset_path: str | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    health_path: str | None = None
+    references: dict[SystemPrompt, dict[int, str]] = field(default_factory=dict)
     _looked_s: float = 0.0
 
     def alive(self) -> None:
@@ -57,15 +110,25 @@ class Target:
         now_s = self.clock()
         if now_s - self._looked_s >= WATCH_EVERY_S:
             self._looked_s = now_s
-            require_alive(self.runtime, self.deployment, self.signatures)
+            self.engine.require_alive()
 
-    def send(self, spec: LoadSpec, on_live: Callable[[Live], None] = lambda _: None) -> Record:
-        """Run one stretch of load and note which prompts are used up. CellError when the engine did not
-        outlive it, also when it died in the last second."""
-        record = self.client.run(spec, self.draw.request.dialect, on_live=on_live, watch=self.alive)
-        require_alive(self.runtime, self.deployment, self.signatures)
-        self.draw.drawn(len(record.exchanges))
+    def send(
+        self,
+        spec: LoadSpec,
+        on_live: Callable[[Live], None] = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Record:
+        """Run one stretch of load, until `stop` says so at the latest. CellError when the engine did not outlive it, also when it died in the last second."""
+        dialect = self.draw.request.dialect
+        record = self.client.run(spec, dialect, on_live=on_live, watch=self.alive, stop=stop)
+        self.engine.require_alive()
         return record
+
+    def sent(self, spec: LoadSpec) -> list[Exchange]:
+        """Send a few requests and note which prompts are used up."""
+        exchanges = self.send(spec).exchanges
+        self.draw.drawn(x.prompt for x in exchanges)
+        return exchanges
 
 
 def probe(target: Target) -> None:
@@ -77,7 +140,7 @@ def probe(target: Target) -> None:
     last: Exchange | None = None
     for _ in range(PROBE_TRIES):
         spec = _counted(target, "probe", requests=1, users=1, tokens=PROBE_TOKENS, stall_s=PROBE_STALL_S)
-        (last,) = target.send(spec).exchanges
+        (last,) = target.sent(spec)
         if last.first_token_ns and last.outcome is Outcome.OK:
             return
         if last.outcome.failed:
@@ -86,7 +149,7 @@ def probe(target: Target) -> None:
     raise CellError(
         f"healthy, but a request got {said}",
         hint="see the engine's log",
-        log_tail=tail(target.deployment.log_path),
+        log_tail=target.engine.last_words(),
     )
 
 
@@ -101,36 +164,80 @@ def warm_up(target: Target, workload: Workload) -> None:
         tokens=WARMUP_TOKENS,
         stall_s=workload.stall_s,
     )
-    exchanges = target.send(spec).exchanges
+    exchanges = target.sent(spec)
     if not any(x.outcome is Outcome.OK for x in exchanges):
         details = sorted({x.detail for x in exchanges if x.detail})
         raise CellError(
             f"no warm-up request succeeded: {'; '.join(details[:3])}",
             hint="see the engine's log",
-            log_tail=tail(target.deployment.log_path),
+            log_tail=target.engine.last_words(),
         )
 
 
-def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics, Span]:
-    """The cell's load, and what it came to."""
+def ask_canaries(target: Target, workload: Workload) -> None:
+    """Note what a single user is answered to the canaries, asked twice."""
+    for system_prompt in workload.system_prompts:
+        target.references[system_prompt] = _asked_twice(target, system_prompt, workload.stall_s)
+
+
+def _asked_twice(target: Target, system_prompt: SystemPrompt, stall_s: float) -> dict[int, str]:
+    load = ONE_USER.model_copy(update={"system_prompt": system_prompt})
+    bodies = target.draw.canaries(load, max_tokens=COMPARED_TOKENS)
+    if not bodies:
+        return {}
+    few = _counted(target, "canary", requests=len(bodies), users=1, tokens=1, stall_s=stall_s)
+    asked = [target.send(replace(few, bodies=bodies)).exchanges for _ in range(2)]
+    return references(*([replace(x, canary=x.prompt) for x in exchanges] for exchanges in asked))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a cell's load came to. `canaries`: how many could be compared, None where nobody looked, and how many
+    of them differed."""
+
+    cell: Cell
+    record: Record
+    metrics: Metrics
+    span: Span
+    started_at: str
+    canaries: tuple[int | None, int]
+    article: Article | None
+
+    def during(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Those that were read while it ran."""
+        return [s for s in samples if self.span.start_ns <= s.t_ns <= self.span.end_ns]
+
+
+def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], bool] = lambda: False) -> Loaded:
+    """The cell's load, and what it came to; `stop` may end it early."""
     workload, users = cell.group.workload, cell.load.users
+    known = target.references.get(cell.load.system_prompt, {})
+    pings_s = literal.pings_s(target.engine.url, target.health_path) if workload.as_article else ()
+    mixed = mix(
+        target.draw.bodies(cell.load), target.draw.turns, target.draw.canaries(cell.load) if known else ()
+    )
     spec = LoadSpec(
         tag=cell.load.id,
-        host=target.deployment.host,
-        port=target.deployment.port,
+        host=target.engine.host,
+        port=target.engine.port,
         path=path(target.draw.request),
         users=users,
         ramp_s=workload.ramp_s,
-        bodies=target.draw.bodies(cell.load),
+        bodies=mixed.bodies,
+        turns=mixed.turns,
         length_s=workload.length_s,
         think_s=workload.think_s,
         stall_s=workload.stall_s,
         request_s=workload.request_s,
     )
     expected = target.draw.prompt_tokens(cell.load)
-    record = _expecting(
-        expected, target.send(spec, lambda live: console.show(users, workload.length_s, live))
-    )
+    started_at = utc_now()
+    record = target.send(spec, lambda live: console.show(users, workload.length_s, live), stop)
+    target.draw.drawn(mixed.drawn([x.prompt for x in record.exchanges]))
+    exchanges = _known(record.exchanges, mixed, expected)
+    if workload.as_article and target.draw.encode is not None:
+        exchanges = literal.counted(exchanges, target.draw.encode)
+    record = replace(record, exchanges=exchanges)
     span = Span(
         start_ns=record.start_ns,
         steady_ns=record.start_ns + round(workload.ramp_s * 1e9),
@@ -148,13 +255,33 @@ def load(target: Target, cell: Cell, console: Console) -> tuple[Record, Metrics,
             clock_steps=record.clock_steps,
         ),
     )
-    return record, metrics, span
+    return Loaded(
+        cell,
+        record,
+        metrics,
+        span,
+        started_at,
+        compared(exchanges, known) if known else (None, 0),
+        article(exchanges, span, metrics, pings_s) if workload.as_article else None,
+    )
 
 
-def _expecting(prompt_tokens: Sequence[int | None], record: Record) -> Record:
-    """With the length that each prompt should have had, which the engine's own count is held against."""
-    known = [replace(x, expected_prompt_tokens=prompt_tokens[x.prompt]) for x in record.exchanges]
-    return replace(record, exchanges=known)
+def _known(
+    exchanges: Sequence[Exchange], mixed: Mixed, prompt_tokens: Sequence[int | None]
+) -> list[Exchange]:
+    """With the length that each prompt should have had, which the engine's own count is held against, and what
+    is a canary."""
+    return [
+        replace(
+            x,
+            canary=mixed.canaries[x.prompt],
+            expected_prompt_tokens=None
+            if (place := mixed.places[x.prompt]) is None
+            else prompt_tokens[place],
+            prompt=-1 if place is None else place,
+        )
+        for x in exchanges
+    ]
 
 
 def settle(target: Target) -> None:
@@ -173,7 +300,7 @@ def reset_prefix_cache(target: Target) -> str:
     if target.reset_path is None:
         return ""
     try:
-        reply = httpx.post(target.deployment.url + target.reset_path, timeout=RESET_S, trust_env=False)
+        reply = httpx.post(target.engine.url + target.reset_path, timeout=RESET_S, trust_env=False)
     except httpx.HTTPError as error:
         return f"POST {target.reset_path}: {type(error).__name__}: {error}"
     return "" if reply.is_success else f"POST {target.reset_path}: {reply.status_code}"
@@ -183,7 +310,7 @@ def _busy(target: Target) -> bool:
     if target.metrics is None:
         return False
     try:
-        values = scrape(target.deployment.url, target.metrics)
+        values = scrape(target.engine.url, target.metrics)
     except ReadingError:
         return True
     gauges = (f"metrics.{g.value}" for g in (Gauge.RUNNING, Gauge.WAITING))
@@ -193,8 +320,8 @@ def _busy(target: Target) -> bool:
 def _counted(target: Target, tag: str, *, requests: int, users: int, tokens: int, stall_s: float) -> LoadSpec:
     return LoadSpec(
         tag=tag,
-        host=target.deployment.host,
-        port=target.deployment.port,
+        host=target.engine.host,
+        port=target.engine.port,
         path=path(target.draw.request),
         users=users,
         ramp_s=0.0,

@@ -196,6 +196,7 @@ def test_a_result_says_what_it_came_from(rig: Rig) -> None:
     rig.run()
     result = rig.result(cell("u2"))
     assert result.provenance is not None
+    assert result.provenance.weights_digest is not None
     assert result.metrics is not None
 
     assert 2 == result.metrics.completed
@@ -647,11 +648,11 @@ class Unlucky(Interrupts):
         self._entered = 0
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
+    def deferred(self, saying: str = "") -> Iterator[None]:
         self._entered += 1
         if self._entered == 2:  # the first protects `up`
             raise Interrupted("interrupted by SIGINT")
-        with super().deferred():
+        with super().deferred(saying):
             yield
 
 

@@ -15,10 +15,11 @@ from orchestrator.catalog.prompts import PromptSet
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell, Load, RuntimeKind
 from orchestrator.domain.exchange import Exchange, Outcome
+from orchestrator.domain.prompt import Prompt
 from orchestrator.domain.workload import Sampling, SystemPrompt
 from orchestrator.errors import CellError
 from orchestrator.load.draw import Draw
-from orchestrator.measure import Target
+from orchestrator.measure import Deployed, Target
 from orchestrator.planning import Request, plan
 from orchestrator.runtime.interface import Deployment, State
 from tests.domain import made
@@ -59,14 +60,13 @@ def target(
     log_path = tmp_path / "engine.log"
     log_path.write_text("the last words\n")
     time = clock or Clock()
-    prompts = PromptSet(name="own", digest="0", texts=("a", "b", "c"))
+    prompts = PromptSet(name="own", digest="0", prompts=tuple(map(Prompt.of, "abc")))
     chat = Dialect.OPENAI_CHAT
+    deployment = Deployment("d", "1", "127.0.0.1", port, (), {}, log_path, 0.0, RuntimeKind.PROCESS)
     return Target(
-        runtime=runtime or FakeRuntime(),
-        deployment=Deployment("d", "1", "127.0.0.1", port, (), {}, log_path, 0.0, RuntimeKind.PROCESS),
+        engine=Deployed(runtime or FakeRuntime(), deployment, SIGNATURES),
         client=client or FakeClient(),  # type: ignore[arg-type]
         draw=Draw(prompts, "be brief", RequestSpec(dialect=chat), "tiny", Sampling(max_tokens=64), 1),
-        signatures=SIGNATURES,
         metrics=metrics,
         clock=time,
         sleep=time.sleep,
@@ -138,16 +138,16 @@ def test_warm_up_needs_one_success(tmp_path: Path) -> None:
 def test_load_is_the_workloads(tmp_path: Path) -> None:
     """Users, ramp, length, think time and limits go to the client as they stand in the catalogue."""
     client = FakeClient()
-    record, metrics, span = measure.load(target(tmp_path, client), cell(), Console(StringIO()))
+    loaded = measure.load(target(tmp_path, client), cell(), Console(StringIO()))
     (spec,) = client.specs
     short = loader.workload("short")
 
     assert ("u2", 2, "/v1/chat/completions") == (spec.tag, spec.users, spec.path)
     assert (short.ramp_s, short.length_s, short.think_s) == (spec.ramp_s, spec.length_s, spec.think_s)
     assert (short.stall_s, short.request_s, None) == (spec.stall_s, spec.request_s, spec.requests)
-    assert round(short.ramp_s * 1e9) == span.steady_ns - span.start_ns
-    assert 2 == len(record.exchanges)
-    assert metrics.client_cpu_share == pytest.approx(0.01)
+    assert round(short.ramp_s * 1e9) == loaded.span.steady_ns - loaded.span.start_ns
+    assert 2 == len(loaded.record.exchanges)
+    assert loaded.metrics.client_cpu_share == pytest.approx(0.01)
 
 
 def test_each_exchange_knows_how_long_its_prompt_should_have_been(
@@ -156,9 +156,9 @@ def test_each_exchange_knows_how_long_its_prompt_should_have_been(
     """By its place in the draw, so that the engine's own count can be held against it."""
     monkeypatch.setattr(Draw, "prompt_tokens", lambda *_: (5, None, 7))
     sent = [dataclasses.replace(good(), prompt=i) for i in (2, 1, 0)]
-    record, _, _ = measure.load(target(tmp_path, FakeClient(gives={"u2": sent})), cell(), Console(StringIO()))
+    loaded = measure.load(target(tmp_path, FakeClient(gives={"u2": sent})), cell(), Console(StringIO()))
 
-    assert [7, None, 5] == [x.expected_prompt_tokens for x in record.exchanges]
+    assert [7, None, 5] == [x.expected_prompt_tokens for x in loaded.record.exchanges]
 
 
 def test_live_figures_are_shown(tmp_path: Path) -> None:

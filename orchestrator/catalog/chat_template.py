@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from backends.contract import FailureCause
+from orchestrator.domain.prompt import Prompt
 from orchestrator.errors import BenchError, CellError
 
 CONFIG = "tokenizer_config.json"
@@ -47,17 +48,17 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         self._bos = specials.get("bos_token", "")
 
-    def render(self, prompts: Sequence[str], system: str | None) -> tuple[Rendered, ...]:
-        """Each prompt as a conversation of one turn which the model is to go on with."""
+    def render(self, prompts: Sequence[Prompt], system: str | None) -> tuple[Rendered, ...]:
+        """Each conversation, which the model is to go on with."""
         texts = [self._text(prompt, system) for prompt in prompts]
         bare = [self._without_bos(text) for text in texts]
         begun = [self._begins(text) + short for text, short in zip(texts, bare, strict=True)]
         encoded = self._tokenizer.encode_batch(begun, add_special_tokens=False)
         return tuple(Rendered(a, b, tuple(e.ids)) for a, b, e in zip(bare, begun, encoded, strict=True))
 
-    def _text(self, prompt: str, system: str | None) -> str:
+    def _text(self, prompt: Prompt, system: str | None) -> str:
         first = [{"role": "system", "content": system}] if system else []
-        messages = [*first, {"role": "user", "content": prompt}]
+        messages = [*first, *({"role": m.role, "content": m.content} for m in prompt.messages)]
         try:
             return self._template.render(
                 messages=messages,
@@ -69,7 +70,7 @@ class ChatTemplate:
         except BenchError:  # a signal, which may come anywhere
             raise
         except Exception as error:  # whatever a program of somebody else's raises
-            roles = " and ".join(str(m["role"]) for m in messages)
+            roles = " and ".join(dict.fromkeys(m["role"] for m in messages))
             raise CellError(
                 f"the model's chat template cannot render {roles}: {error}",
                 hint="some templates know no system prompt: measure without one, or with another model",

@@ -30,7 +30,9 @@ def model(model_id: str) -> Model:
 
 
 def workload(workload_id: str) -> Workload:
-    """The workload of that id; RequestError with the nearest name otherwise."""
+    """The workload of that id, or the one in a TOML file of a person's; RequestError otherwise."""
+    if workload_id.endswith(".toml"):
+        return _own_workload(Path(workload_id))
     return _pick("workload", workload_id, workloads())
 
 
@@ -86,10 +88,26 @@ def workloads() -> dict[str, Workload]:
     return read(_FOLDER / "workloads.toml", Workload)
 
 
+def _own_workload(path: Path) -> Workload:
+    """The only table of a file; a path of prompts in it begins at the file's folder."""
+    found = tuple(read(path, Workload).values())
+    if len(found) != 1:
+        raise RequestError(
+            f"{path} has {len(found)} workloads", hint="a file holds one: [name], then its fields"
+        )
+    prompts = found[0].prompts
+    if prompts.path is None:
+        return found[0]
+    absolute = prompts.model_copy(update={"path": str((path.parent / prompts.path).absolute())})
+    return found[0].model_copy(update={"prompts": absolute})
+
+
 def read(path: Path, kind: type[_V]) -> dict[str, _V]:
     """One table per entry, its key being the id."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"cannot read {path}: {error}", hint="name a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         raise RequestError(f"{path.name} is not TOML: {error}", hint="mend the line that is named") from error
     return {key: _entry(f"{path.name} [{key}]", kind, key, table) for key, table in tables.items()}

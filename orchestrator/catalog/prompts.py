@@ -1,6 +1,6 @@
-"""The prompts that requests carry: our own set, or databricks-dolly-15k where its exact file is at hand.
+"""The prompts that requests carry: our own set, databricks-dolly-15k where its exact file is at hand, or a file.
 
-Both have dolly's schema, one JSON object per line. As in the article's client a request's text is the
+The first two have dolly's schema, one JSON object per line. As in the article's client a request's text is the
 context followed by the instruction with nothing in between, and a prompt is kept when its text has a
 number of tokens within two bounds.
 """
@@ -10,18 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from backends.contract import Value
-from orchestrator.domain.workload import PromptSource, PromptSpec
+from orchestrator.catalog import exact, lines, sessions, traces
+from orchestrator.catalog.exact import Words
+from orchestrator.domain.prompt import Prompt
+from orchestrator.domain.workload import EVERY_LENGTH, PromptSource, PromptSpec
 from orchestrator.errors import RequestError
 
 OWN_NAME = "levelbench-own"
+SYNTHETIC_NAME = "synthetic"
 DOLLY_NAME = "databricks-dolly-15k"
 DOLLY_SHA256 = "2df9083338b4abd6bceb5635764dab5d833b393b55759dffb0959b6fcbf794ec"
 DOLLY_BYTES = 13_085_339
@@ -50,8 +55,8 @@ class Category(str, Enum):
     SUMMARIZATION = "summarization"
 
 
-class Prompt(Value):
-    """One line of a prompt file."""
+class Task(Value):
+    """One line of dolly, or of our own set."""
 
     instruction: str = Field(min_length=1)
     context: str
@@ -65,46 +70,82 @@ class Prompt(Value):
 
 @dataclass(frozen=True)
 class PromptSet:
-    """The texts that a workload draws from. `digest` identifies the file and what was kept of it."""
+    """What a workload draws from. `digest` identifies the file and what was kept of it. `turns` says how many
+    neighbouring prompts are the turns of each session."""
 
     name: str
     digest: str
-    texts: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
+    turns: tuple[int, ...] = ()
+    in_order: bool = False
+
+    @property
+    def sessions(self) -> tuple[range, ...]:
+        """The indices of `prompts` that belong together, in their order; without `turns` each stands alone."""
+        counts = self.turns or (1,) * len(self.prompts)
+        ends = list(accumulate(counts))
+        return tuple(range(end - count, end) for end, count in zip(ends, counts, strict=True))
 
     def order(self, seed: int) -> Iterator[int]:
-        """Indices of `texts` without end: each pass has every prompt once, newly shuffled.
+        """Indices of `sessions` without end: each pass has every session once, newly shuffled unless their own
+        order is to be kept.
 
         Python promises that a seeded `random()` stays the same across versions, but not `shuffle()`.
         """
         source = random.Random(seed)
         while True:
-            keys = [source.random() for _ in self.texts]
+            keys = [0.0 if self.in_order else source.random() for _ in self.sessions]
             yield from sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def load(spec: PromptSpec, *, dolly_path: Path | None, count_tokens: Callable[[str], int]) -> PromptSet:
-    """The prompts of `spec`. `count_tokens` is the model's tokenizer, with its begin-of-text token."""
-    file = _file(spec.source, dolly_path)
-    texts = [prompt.text for prompt in parse(file.content, file.path)]
-    kept = [i for i, text in enumerate(texts) if spec.min_tokens <= count_tokens(text) <= spec.max_tokens]
+def _no_words() -> Words:
+    raise RequestError(
+        "prompts of exact lengths are made of the model's tokenizer, and there is none",
+        hint="name the model's folder: --tokenizer FOLDER",
+    )
+
+
+def load(
+    spec: PromptSpec,
+    *,
+    dolly_path: Path | None,
+    count_tokens: Callable[[str], int],
+    words: Callable[[], Words] = _no_words,
+) -> PromptSet:
+    """The prompts of `spec`. `count_tokens` is the model's tokenizer, with its begin-of-text token; `words`
+    makes texts of it."""
+    if spec.source is PromptSource.SYNTHETIC:
+        return _synthetic(spec, words())
+    file = _file(spec, dolly_path)
+    if spec.source is PromptSource.TRACE:
+        arrivals = traces.read(file.content, str(file.path))
+        texts = traces.prompts(arrivals, words(), spec.seed)
+        return PromptSet(file.name, _text_digest(texts), texts, in_order=True)
+    if spec.source is PromptSource.SESSIONS:
+        talks = sessions.read(file.content, str(file.path))
+        return PromptSet(file.name, _text_digest(talks.prompts), talks.prompts, talks.turns)
+    found = _prompts(spec, file)
+    low, high = spec.bounds
+    kept = [i for i, prompt in enumerate(found) if low <= count_tokens(_whole(prompt)) <= high]
     if len(kept) < MIN_PROMPTS:
+        within = "" if (low, high) == EVERY_LENGTH else f" of {low} to {high:.0f} tokens"
         raise RequestError(
-            f"{file.name} has only {len(kept)} prompts of {spec.min_tokens} to {spec.max_tokens} tokens",
-            hint=f"widen prompts.min_tokens and max_tokens until at least {MIN_PROMPTS} remain",
+            f"{file.name} has only {len(kept)} prompts{within}",
+            hint=f"at least {MIN_PROMPTS} are needed: widen prompts.min_tokens and max_tokens, or add prompts",
         )
-    return PromptSet(file.name, _digest(file.content, spec, kept), tuple(texts[i] for i in kept))
+    return PromptSet(file.name, _digest(file.content, (low, high), kept), tuple(found[i] for i in kept))
 
 
-def examples(source: PromptSource, dolly_path: Path | None) -> tuple[str, tuple[Prompt, ...]]:
+def examples(source: PromptSource, dolly_path: Path | None) -> tuple[str, tuple[Task, ...]]:
     """The name of a prompt file and all that it holds, replies included."""
-    file = _file(source, dolly_path)
+    file = _known(source, dolly_path)
     return file.name, parse(file.content, file.path)
 
 
-def parse(content: bytes, path: Path) -> tuple[Prompt, ...]:
-    """Every line of a prompt file; `path` is for the error of a malformed one."""
-    lines = content.removesuffix(b"\n").split(b"\n")
-    return tuple(_prompt(line, number, path) for number, line in enumerate(lines, start=1))
+def parse(content: bytes, path: Path) -> tuple[Task, ...]:
+    """Every line of a file of dolly's schema; `path` is for the error of a malformed one."""
+    rows = content.removesuffix(b"\n").split(b"\n")
+    return tuple(_task(line, number, path) for number, line in enumerate(rows, start=1))
 
 
 def system_prompt() -> str:
@@ -119,7 +160,41 @@ class _File:
     content: bytes
 
 
-def _file(source: PromptSource, dolly_path: Path | None) -> _File:
+def _synthetic(spec: PromptSpec, words: Words) -> PromptSet:
+    if spec.input_tokens is None:
+        raise RequestError("synthetic prompts need input_tokens")
+    inputs = exact.drawn(spec.input_tokens, spec.count, f"{spec.seed} inputs")
+    outputs: Sequence[int | None] = [None] * spec.count
+    if spec.output_tokens is not None:
+        outputs = exact.drawn(spec.output_tokens, spec.count, f"{spec.seed} outputs")
+    texts = words.prompts(inputs, [words.source(f"{spec.seed} {i}") for i in range(spec.count)], outputs)
+    return PromptSet(SYNTHETIC_NAME, _text_digest(texts), texts)
+
+
+def _text_digest(prompts: Sequence[Prompt]) -> str:
+    """Over every turn and every answer length."""
+    said = [[[(m.role, m.content) for m in p.messages], p.output_tokens] for p in prompts]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _prompts(spec: PromptSpec, file: _File) -> tuple[Prompt, ...]:
+    if spec.source is PromptSource.FILE:
+        return lines.prompts(file.content, str(file.path))
+    return tuple(Prompt.of(task.text) for task in parse(file.content, file.path))
+
+
+def _whole(prompt: Prompt) -> str:
+    """All turns: what the length of a conversation is judged by."""
+    return "\n".join(message.content for message in prompt.messages)
+
+
+def _file(spec: PromptSpec, dolly_path: Path | None) -> _File:
+    if spec.path is not None:
+        return _given(Path(spec.path))
+    return _known(spec.source, dolly_path)
+
+
+def _known(source: PromptSource, dolly_path: Path | None) -> _File:
     if source is PromptSource.OWN:
         return _own()
     try:
@@ -128,6 +203,15 @@ def _file(source: PromptSource, dolly_path: Path | None) -> _File:
         if source is PromptSource.DOLLY:
             raise
         return _own()
+
+
+def _given(path: Path) -> _File:
+    try:
+        return _File(path.name, path, path.read_bytes())
+    except OSError as error:
+        raise RequestError(
+            f"cannot read prompts from {path}: {error.strerror}", hint="name a JSONL file, own or dolly"
+        ) from error
 
 
 def _own() -> _File:
@@ -152,9 +236,9 @@ def _dolly(path: Path | None) -> _File:
     return _File(DOLLY_NAME, path, content)
 
 
-def _prompt(line: bytes, number: int, path: Path) -> Prompt:
+def _task(line: bytes, number: int, path: Path) -> Task:
     try:
-        return Prompt.model_validate_json(line)
+        return Task.model_validate_json(line)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -165,7 +249,7 @@ def _prompt(line: bytes, number: int, path: Path) -> Prompt:
         ) from error
 
 
-def _digest(content: bytes, spec: PromptSpec, kept: list[int]) -> str:
+def _digest(content: bytes, bounds: tuple[int, float], kept: list[int]) -> str:
     """Over the file and the filter, of which the tokenizer is a part: so what it kept stands for it."""
-    chosen = json.dumps({"min": spec.min_tokens, "max": spec.max_tokens, "kept": kept})
+    chosen = json.dumps({"min": bounds[0], "max": bounds[1], "kept": kept})
     return hashlib.sha256(hashlib.sha256(content).digest() + chosen.encode()).hexdigest()

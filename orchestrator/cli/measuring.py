@@ -65,7 +65,7 @@ def bench(
     asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
     options = (*asked, prefix_cache, extra_arg)
     folder, complete = invocation.execute(place, _request(place, *options), Console())
-    _show(folder, as_json=as_json)
+    show(folder, as_json=as_json)
     if not complete:
         raise typer.Exit(CellError.exit_code)
 
@@ -106,7 +106,7 @@ def report(
     """Write a run's reports anew from what is stored, and print its tables."""
     folder = RunFolder.find(context.obj.runs_dir, run)
     folder.write_reports()
-    _show(folder, as_json=as_json)
+    show(folder, as_json=as_json)
 
 
 def _request(
@@ -141,7 +141,7 @@ def _request(
     )
 
 
-def _show(folder: RunFolder, *, as_json: bool) -> None:
+def show(folder: RunFolder, *, as_json: bool) -> None:
     """A run's outcome on stdout."""
     cells: tuple[Stored, ...] = folder.record().cells
     if as_json:

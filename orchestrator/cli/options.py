@@ -27,7 +27,10 @@ ModelName = Annotated[
 ]
 WorkloadName = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time, also on Python 3.10
-    typer.Option("--workload", help="short or article; by default short on a CPU, else article."),
+    typer.Option(
+        "--workload",
+        help="short, article, or a TOML file (docs/prompts.md); by default short on a CPU, else article.",
+    ),
 ]
 UserCounts = Annotated[
     Optional[str],  # noqa: UP045

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from backends.contract import Accelerator, Dialect, PrefixCaching, Profile, Value
@@ -9,10 +10,11 @@ from orchestrator.domain.workload import SystemPrompt, Workload
 
 
 class RuntimeKind(str, Enum):
-    """Where a deployment lives. PROCESS is a stated deviation."""
+    """Where a deployment lives. PROCESS is a stated deviation. ENDPOINT is none of ours: it was up already."""
 
     DOCKER = "docker"
     PROCESS = "process"
+    ENDPOINT = "endpoint"
 
 
 class RuntimeChoice(str, Enum):
@@ -37,15 +39,16 @@ class Load(Value):
 
 class CellGroup(Value):
     """All cells that one deployment serves, in the order in which they run. `family` is the name under which
-    several engines' own forms of a model are compared."""
+    several engines' own forms of a model are compared. Of an endpoint that was up already nobody knows the
+    accelerator and the profile."""
 
     backend: str
     release: str
     version: str
-    accelerator: Accelerator
+    accelerator: Accelerator | None
     model: str
     family: str | None = None
-    profile: Profile
+    profile: Profile | None
     prefix_caching: PrefixCaching = PrefixCaching.PROFILE
     extra_args: tuple[str, ...] = ()
     runtime: RuntimeKind
@@ -55,7 +58,8 @@ class CellGroup(Value):
 
     @property
     def id(self) -> str:
-        return f"{self.backend}-{self.release}-{self.model}-{self.profile.value}"
+        words = (self.backend, self.release, self.model, *([self.profile.value] if self.profile else []))
+        return re.sub(r"[^\w.-]+", "-", "-".join(words))  # an endpoint's model may be called like a path
 
     @property
     def compared_as(self) -> str:

@@ -6,8 +6,10 @@ orchestrator share. A time that never came is 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +83,9 @@ class Exchange:
 
     `scheduled_ns` is when an open loop meant to send it; 0 in a closed loop. `literal_tokens` is each event's
     text stripped and tokenised again, as the article's client counted, or empty; `text_tokens` is the whole
-    text tokenised again.
+    text tokenised again. `text` is everything visible that was generated and `event_chars` how much of it each
+    event brought: they are looked at right after the load and not stored. `canary` says which of the canaries
+    it was, if one.
     """
 
     id: str
@@ -113,6 +117,15 @@ class Exchange:
     scheduled_ns: int = 0
     literal_tokens: TokenCounts = field(default_factory=_no_counts)
     text_tokens: int | None = None
+    canary: int | None = None
+    text: str = ""
+    event_chars: TokenCounts = field(default_factory=_no_counts)
+
+    @property
+    def event_texts(self) -> Iterator[str]:
+        """The text of each event with generated content."""
+        ends = accumulate(self.event_chars.tolist())
+        return (self.text[end - n : end] for end, n in zip(ends, self.event_chars.tolist(), strict=True))
 
     @property
     def stated_tokens(self) -> TokenCounts:

@@ -41,7 +41,8 @@ class Image(Value):
 
 
 class Provenance(Value):
-    """Everything that could make another run differ from this one."""
+    """Everything that could make another run differ from this one. Of an endpoint that was up already nobody
+    knows the image and the weights."""
 
     levelbench: str
     git_revision: str | None
@@ -50,10 +51,10 @@ class Provenance(Value):
     runtime: RuntimeKind
     runtime_version: str
     engine_version: str
-    image: Image
+    image: Image | None
     argv: tuple[str, ...]
     env: dict[str, str]
-    weights_digest: str
+    weights_digest: str | None
     prompts_name: str
     prompts_digest: str
     packages: dict[str, str] = Field(description="versions of levelbench's own dependencies")

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from backends.contract import Value
 
+ARTICLE_LENGTHS = (30, 150)
+
 
 class PromptSource(str, Enum):
-    """Where prompts come from. AUTO takes dolly-15k where its exact file is at hand, else our own set."""
+    """Where prompts come from. AUTO takes dolly-15k where its exact file is at hand, else our own set. FILE is
+    any JSONL file of prompts, SESSIONS one of conversations, of which a user runs through one turn by turn,
+    TRACE one of lengths and arrivals. SYNTHETIC prompts are made of the model's tokenizer."""
 
     OWN = "own"
     DOLLY = "dolly"
     AUTO = "auto"
+    FILE = "file"
+    SESSIONS = "sessions"
+    TRACE = "trace"
+    SYNTHETIC = "synthetic"
 
 
 class SystemPrompt(str, Enum):
@@ -24,13 +33,69 @@ class SystemPrompt(str, Enum):
     WITH = "with"
 
 
+EVERY_LENGTH = (0, math.inf)
+_SETS = (PromptSource.OWN, PromptSource.DOLLY, PromptSource.AUTO)
+_FROM_PATH = (PromptSource.FILE, PromptSource.SESSIONS, PromptSource.TRACE)
+
+
+class Lengths(Value):
+    """Numbers of tokens: all `mean`, or normally distributed around it and cut at the bounds. A plain number is
+    the mean."""
+
+    mean: int = Field(ge=1)
+    stdev: float = Field(default=0.0, ge=0)
+    min: int = Field(default=1, ge=1)
+    max: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return {"mean": value} if isinstance(value, int) else value
+
+
 class PromptSpec(Value):
-    """Which prompts are drawn: those between the two lengths, in tokens of the model's tokenizer."""
+    """Which prompts are drawn: those between the two lengths, in tokens of the model's tokenizer. Unless they
+    are given they are the article's for the sets that come with levelbench, and none for a person's own.
+
+    `input_tokens`, `output_tokens` and `count` are those of SYNTHETIC prompts. `reuse` begins every load of a
+    deployment with the same prompts; otherwise the next one goes on where the last one ended.
+    """
 
     source: PromptSource = PromptSource.AUTO
-    min_tokens: int = 30
-    max_tokens: int = 150
+    path: str | None = None
+    input_tokens: Lengths | None = None
+    output_tokens: Lengths | None = None
+    count: int = Field(default=1024, ge=1)
+    reuse: bool = False
+    min_tokens: int | None = None
+    max_tokens: int | None = None
     seed: int = 20240605
+
+    @property
+    def fixes_answers(self) -> bool:
+        """Whether each prompt has an answer length of its own."""
+        return self.output_tokens is not None or self.source is PromptSource.TRACE
+
+    @property
+    def bounds(self) -> tuple[int, float]:
+        low, high = ARTICLE_LENGTHS if self.source in _SETS else EVERY_LENGTH
+        return (
+            low if self.min_tokens is None else self.min_tokens,
+            high if self.max_tokens is None else self.max_tokens,
+        )
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> PromptSpec:
+        if (self.input_tokens is None) is (self.source is PromptSource.SYNTHETIC):
+            need = "need" if self.input_tokens is None else "have no"
+            raise ValueError(f"prompts from {self.source.value} {need} input_tokens")
+        if self.output_tokens is not None and self.source is not PromptSource.SYNTHETIC:
+            raise ValueError(f"prompts from {self.source.value} have no output_tokens")
+        if (self.path is not None) != (self.source in _FROM_PATH):
+            raise ValueError(
+                f"prompts from {self.source.value} {'need a' if self.path is None else 'have no'} path"
+            )
+        return self
 
 
 class Sampling(Value):
@@ -48,7 +113,8 @@ class Workload(Value):
 
     User k of N starts at `ramp_s * k / N`. Measuring ends `duration_s` after the start of the ramp when
     `ramp_inside` is true (the article's way), else after its end. `stall_s` is the longest silence
-    within a stream and `request_s` the longest request; both are failures, never waited out.
+    within a stream and `request_s` the longest request; both are failures, never waited out. With
+    `as_article` the figures that the article's client would have printed are given too.
     """
 
     id: str
@@ -62,9 +128,16 @@ class Workload(Value):
     window_s: float = Field(default=5.0, gt=0)
     stall_s: float = Field(default=60.0, gt=0)
     request_s: float = Field(default=600.0, gt=0)
+    as_article: bool = False
     system_prompts: tuple[SystemPrompt, ...] = (SystemPrompt.WITHOUT,)
     prompts: PromptSpec = PromptSpec()
     sampling: Sampling = Sampling()
+
+    @model_validator(mode="after")
+    def _answers_can_be_fixed(self) -> Workload:
+        if self.prompts.fixes_answers and not self.sampling.ignore_eos:
+            raise ValueError("prompts with answer lengths of their own need sampling.ignore_eos")
+        return self
 
     @property
     def length_s(self) -> float:

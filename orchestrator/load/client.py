@@ -143,6 +143,10 @@ class _Stretch:
         )
 
 
+def _never() -> bool:
+    return False
+
+
 class LoadClient:
     """A context manager around the client's processes. One stretch of load at a time.
 
@@ -193,9 +197,11 @@ class LoadClient:
         *,
         on_live: Callable[[Live], None],
         watch: Callable[[], None],
+        stop: Callable[[], bool] = _never,
     ) -> Record:
         """Run one stretch. `watch` is called a few times a second and may raise to end it at once;
-        the client is then stopped and the exception goes on."""
+        the client is then stopped and the exception goes on. Once `stop` says so the stretch ends too, and
+        what it came to is kept."""
         self._stretches += 1
         shards = min(len(self._pipes), spec.users)  # a process without users has nothing to do
         folders = [Path(self._folder.name, f"{self._stretches}-{shard}") for shard in range(shards)]
@@ -208,24 +214,36 @@ class LoadClient:
                 self._send(shard, Order(spec, shard, shards, folder))
             try:
                 self._begin(shards)
-                self._follow(stretch, on_live, watch)
+                self._follow(stretch, on_live, watch, stop)
             except BaseException:
                 self._halt(shards)
                 raise
             stretch.catch_up()
         return stretch.record()
 
-    def _follow(self, stretch: _Stretch, on_live: Callable[[Live], None], watch: Callable[[], None]) -> None:
+    def _follow(
+        self,
+        stretch: _Stretch,
+        on_live: Callable[[Live], None],
+        watch: Callable[[], None],
+        stop: Callable[[], bool],
+    ) -> None:
         # counted in polls: our own sleep (Ctrl-Z, a suspended host) is not the client's silence
         silent_s = dict.fromkeys(range(len(stretch.shares)), 0.0)
+        stopped = False
         while not stretch.over:
             watch()
+            if not stopped and stop():
+                stopped = True
+                for shard in silent_s:
+                    self._send(shard, None)
             heard = self._listen(stretch, POLL_S)
             for shard in silent_s:
                 silent_s[shard] = 0.0 if shard in heard else silent_s[shard] + POLL_S
                 if silent_s[shard] >= SILENT_S and stretch.shares[shard].done is None:
                     raise self._silent(shard)
-            if 0 in heard and not stretch.over:
+            # one that ended within its first second has said nothing of how it went
+            if 0 in heard and not stretch.over and stretch.shares[0].progress.elapsed_s:
                 stretch.catch_up()
                 on_live(stretch.live())
 

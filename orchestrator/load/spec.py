@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 from orchestrator.domain.exchange import Outcome
@@ -15,6 +16,8 @@ class LoadSpec:
     `bodies` are the JSON bodies in the order in which they are drawn; drawing goes round. With
     `requests` set the stretch ends when so many have ended; otherwise after `length_s`, when whatever
     is in flight is cut. `tag` begins every request id. `kernel_stamps` off leaves all times to user space.
+    `turns` says how many neighbouring bodies are the turns of each session: a user who draws one sends them
+    in order, and leaves it at a failure. `requests` then counts sessions.
     """
 
     tag: str
@@ -30,6 +33,7 @@ class LoadSpec:
     stall_s: float = 60.0
     request_s: float = 600.0
     kernel_stamps: bool = True
+    turns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,13 @@ class Order:
     def users(self) -> range:
         """The users of this share: every `shards`-th."""
         return range(self.shard, self.spec.users, self.shards)
+
+    @property
+    def sessions(self) -> tuple[range, ...]:
+        """The bodies of each session."""
+        counts = self.spec.turns or (1,) * len(self.spec.bodies)
+        ends = list(accumulate(counts))
+        return tuple(range(end - count, end) for end, count in zip(ends, counts, strict=True))
 
     @property
     def requests(self) -> int | None:

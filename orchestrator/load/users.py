@@ -27,7 +27,7 @@ _ERROR = re.compile(rb'"error": *[{"]|"object": *"error"')
 class User:
     """One user: its connection, its reply in flight, and how often it has failed in a row."""
 
-    __slots__ = ("connection", "failures", "number", "reply", "request", "sequence")
+    __slots__ = ("ahead", "connection", "failures", "number", "reply", "request", "sequence")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -35,6 +35,7 @@ class User:
         self.reply: Reply | None = None
         self.request = b""
         self.sequence = 0
+        self.ahead = range(0)
         self.failures = 0
 
 
@@ -48,7 +49,9 @@ class Users:
         self._spool = spool
         self._addresses = _addresses(order.spec.host, order.spec.port)
         self._users = [User(number) for number in order.users]
+        self._sessions = order.sessions
         self._drawn = 0
+        self._open = 0
         self.present = 0
         self.ended = 0
         self.late_s: list[float] = []
@@ -90,15 +93,22 @@ class Users:
         self._next(user)
 
     def _next(self, user: User) -> None:
-        """Draw a prompt and send it; the user leaves when there is nothing left to draw."""
-        if self._order.requests is not None and self._drawn >= self._order.requests:
-            self.present -= 1
-            return
-        draw = self._order.shard + self._drawn * self._order.shards
-        self._drawn += 1
-        prompt = draw % len(self._spec.bodies)
-        user.sequence = draw
-        user.reply = Reply(id=f"{self._spec.tag}-{draw}", user=user.number, prompt=prompt, send_ns=0)
+        """Send the session's next turn, else draw a new one; the user leaves when there is nothing to draw."""
+        if user.failures or not user.ahead:
+            if self._order.requests is not None and self._drawn >= self._order.requests:
+                self.present -= 1
+                return
+            rounds, session = divmod(
+                self._order.shard + self._drawn * self._order.shards, len(self._sessions)
+            )
+            self._drawn += 1
+            self._open += 1
+            user.ahead = self._sessions[session]
+            user.sequence = rounds * len(self._spec.bodies) + user.ahead.start
+        else:
+            user.sequence += 1
+        prompt, user.ahead = user.ahead[0], user.ahead[1:]
+        user.reply = Reply(id=f"{self._spec.tag}-{user.sequence}", user=user.number, prompt=prompt, send_ns=0)
         user.request = self._request(user.reply.id, self._spec.bodies[prompt])
         self._exchange(user)
 
@@ -117,9 +127,10 @@ class Users:
         user.reply, user.request = None, b""
         self.ended += 1
         self._sample()
-        if self.ended == self._order.requests:
-            self._loop.stop()
         user.failures = user.failures + 1 if _failed(reply, connection.tail) else 0
+        self._open -= user.failures > 0 or not user.ahead
+        if self._open == 0 and self._drawn == self._order.requests:
+            self._loop.stop()
         pause_s = backoff_s(user.failures) or self._spec.think_s
         self._loop.at(perf_counter_ns() + _ns(pause_s), partial(self._next, user))
 

@@ -47,8 +47,9 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 def _group(plan: GroupPlan) -> Iterator[str]:
     group, workload = plan.group, plan.group.workload
+    profile = f", profile {group.profile.value}" if group.profile else ""
     yield f"{group.id}"
-    yield f"  engine    {group.version} on {group.accelerator.value}, profile {group.profile.value}"
+    yield f"  engine    {group.version} on {plan.image.build.accelerator.value}{profile}"
     chosen = f"{plan.model.id}, which is {group.family} for this engine" if group.family else plan.model.id
     yield f"  model     {chosen}: {plan.model.title}"
     yield f"  runtime   {group.runtime.value}"

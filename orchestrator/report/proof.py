@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from backends.contract import Deviation
 from orchestrator.domain.cell import CellGroup
 from orchestrator.domain.distribution import MIN_SAMPLES
-from orchestrator.domain.provenance import Host, Provenance
+from orchestrator.domain.provenance import Host, Image, Provenance
 from orchestrator.domain.result import Result
 from orchestrator.domain.windows import ACTIVE_SHARE
-from orchestrator.domain.workload import Workload
+from orchestrator.domain.workload import EVERY_LENGTH, PromptSpec, Workload
 from orchestrator.report import layout, units
 from orchestrator.report.headline import Names
 
@@ -96,16 +96,22 @@ def _tool(p: Provenance) -> str:
 
 
 def _engine(group: CellGroup, p: Provenance, names: Names) -> list[str]:
-    base = f", base {layout.code(p.image.base_digest)}" if p.image.base_digest else ""
+    weights = f"Weights {layout.code(p.weights_digest)}; prompts " if p.weights_digest else "Prompts "
     env = [f"Environment: {layout.code(_pairs(p.env))}"] if p.env else []
     effective = [f"Settings read back: {layout.code(_pairs(p.effective))}"] if p.effective else []
     lines = [
         f"Engine version {p.engine_version}, in {p.runtime.value} ({p.runtime_version})",
-        f"Image {layout.code(p.image.reference)}, {layout.code(p.image.digest)}, {units.size(p.image.size_bytes)}{base}",
-        f"Weights {layout.code(p.weights_digest)}; prompts {p.prompts_name}, {layout.code(p.prompts_digest)}",
-        f"Command: {layout.code(' '.join(p.argv))}",
+        *([_image(p.image)] if p.image else []),
+        f"{weights}{p.prompts_name}, {layout.code(p.prompts_digest)}",
+        *([f"Command: {layout.code(' '.join(p.argv))}"] if p.argv else []),
     ]
     return [f"### {names[group]}, {group.model}", layout.bullets([*lines, *env, *effective])]
+
+
+def _image(image: Image) -> str:
+    base = f", base {layout.code(image.base_digest)}" if image.base_digest else ""
+    size = units.size(image.size_bytes)
+    return f"Image {layout.code(image.reference)}, {layout.code(image.digest)}, {size}{base}"
 
 
 def _pairs(values: dict[str, str]) -> str:
@@ -118,6 +124,13 @@ def _workload(w: Workload) -> str:
     return (
         f"Workload {w.id}: each user sends, reads the answer to its end, waits {units.ms(w.think_s)} ms, sends again. "
         f"Users start over {units.seconds(w.ramp_s)}; measured {units.seconds(w.length_s)} in all, ramp included. "
-        f"Prompts of {w.prompts.min_tokens} to {w.prompts.max_tokens} tokens (seed {w.prompts.seed}), "
+        f"{_prompts(w.prompts)} (seed {w.prompts.seed}), "
         f"answers of {length} {sampling.max_tokens} tokens, temperature {sampling.temperature:g}."
+    )
+
+
+def _prompts(spec: PromptSpec) -> str:
+    low, high = spec.bounds
+    return (
+        "Prompts of every length" if (low, high) == EVERY_LENGTH else f"Prompts of {low} to {high:.0f} tokens"
     )

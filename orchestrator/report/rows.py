@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from enum import Enum
 
 from orchestrator.domain.distribution import PERCENTILES, Distribution
 from orchestrator.domain.intervals import Bounds
@@ -19,10 +20,10 @@ _CELL: dict[str, Callable[[Result], Field]] = {
     "backend": lambda r: r.cell.group.backend,
     "release": lambda r: r.cell.group.release,
     "version": lambda r: r.cell.group.version,
-    "accelerator": lambda r: r.cell.group.accelerator.value,
+    "accelerator": lambda r: _word(r.cell.group.accelerator),
     "runtime": lambda r: r.cell.group.runtime.value,
     "model": lambda r: r.cell.group.model,
-    "profile": lambda r: r.cell.group.profile.value,
+    "profile": lambda r: _word(r.cell.group.profile),
     "workload": lambda r: r.cell.group.workload.id,
     "users": lambda r: r.cell.load.users,
     "system_prompt": lambda r: r.cell.load.system_prompt.value,
@@ -118,6 +119,10 @@ def csv_text(cells: Sequence[Stored]) -> str:
     writer.writeheader()
     writer.writerows(csv_rows(cells))
     return text.getvalue()
+
+
+def _word(value: Enum | None) -> str | None:
+    return None if value is None else str(value.value)
 
 
 def _row(stored: Stored) -> dict[str, Field]:

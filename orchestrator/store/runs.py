@@ -51,12 +51,24 @@ class RunFolder:
     ) -> RunFolder:
         """Begin a run; its id gets a suffix if the name is taken. `cells` are those it is going to measure;
         one that measures nothing is not the `latest`."""
-        run = cls(_new_folder(root, run_id))
+        run = cls._begun(_new_folder(root, run_id), plan, cells)
+        if latest:
+            files.point_link(root / LATEST, run.id)
+        return run
+
+    @classmethod
+    def create_at(cls, path: Path, plan: dict[str, Any], *, cells: Sequence[Cell] = ()) -> RunFolder:
+        """Begin a run in a folder that a person named, which must be new or empty."""
+        if not files.make_folder(path) and (not path.is_dir() or any(path.iterdir())):
+            raise RequestError(f"{path} exists and is not empty", hint="name a folder that is not there yet")
+        return cls._begun(path, plan, cells)
+
+    @classmethod
+    def _begun(cls, path: Path, plan: dict[str, Any], cells: Sequence[Cell]) -> RunFolder:
+        run = cls(path)
         head = {"run": run.id, "created_at": utc_now(), "plan": plan, "cells": [c.id for c in cells]}
         text = json.dumps(head, indent=2, ensure_ascii=False)
         files.write_atomically(run.path / RUN, text.encode() + b"\n")
-        if latest:
-            files.point_link(root / LATEST, run.id)
         return run
 
     @classmethod

@@ -47,6 +47,7 @@ EXCHANGES = pa.schema(
         pa.field("scheduled_ns", pa.int64(), nullable=False),
         pa.field("literal_tokens", pa.list_(pa.field("element", pa.int32(), nullable=False)), nullable=False),
         pa.field("text_tokens", pa.int64()),
+        pa.field("canary", pa.int32()),
     ]
 )
 

@@ -20,6 +20,7 @@ from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.catalog.prompts import PromptSet
 from orchestrator.domain.cell import Load
 from orchestrator.domain.exchange import CountedBy, Exchange, Outcome
+from orchestrator.domain.prompt import Prompt
 from orchestrator.domain.provenance import Image
 from orchestrator.domain.workload import Sampling, SystemPrompt
 from orchestrator.host.prometheus import scrape
@@ -43,7 +44,7 @@ from tests.runtime import made
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 BUILDS = {case.stem: case for case in reversed(CASES)}
 each_build = pytest.mark.parametrize("case", BUILDS.values(), ids=BUILDS)
-PROMPTS = PromptSet(name="own", digest="0", texts=tuple(f"prompt {i}" for i in range(4)))
+PROMPTS = PromptSet(name="own", digest="0", prompts=tuple(Prompt.of(f"prompt {i}") for i in range(4)))
 LOAD = Load(users=1, system_prompt=SystemPrompt.WITH)
 TOKENS = 6
 READY_S = 20.0

@@ -13,6 +13,7 @@ from tokenizers.processors import TemplateProcessing
 
 from orchestrator.catalog import chat_template
 from orchestrator.catalog.chat_template import ChatTemplate, Rendered
+from orchestrator.domain.prompt import Prompt
 from orchestrator.errors import CellError, Interrupted
 from quantize import synthetic
 
@@ -67,7 +68,7 @@ def loaded(folder: Path) -> ChatTemplate:
 
 
 def one(folder: Path, prompt: str = "hi", system: str | None = None) -> Rendered:
-    (found,) = loaded(folder).render((prompt,), system)
+    (found,) = loaded(folder).render((Prompt.of(prompt),), system)
     return found
 
 
@@ -116,7 +117,7 @@ def test_begin_of_text_comes_from_the_tokenizer_where_the_template_has_none(
 
 def test_a_model_without_begin_of_text_gets_none(tiny: Path, tmp_path: Path) -> None:
     """Neither its template nor its tokenizer has one, or it names none at all."""
-    (found,) = no_bos_of_its_own(tiny).render(("hi",), None)
+    (found,) = no_bos_of_its_own(tiny).render((Prompt.of("hi"),), None)
     nameless = one(changed(tiny, tmp_path, chat_template="x", bos_token=None))
 
     assert found.text == found.text_with_bos

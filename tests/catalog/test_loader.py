@@ -42,7 +42,7 @@ def test_entries_carry_their_key_as_id(tmp_path: Path) -> None:
 
 def test_every_entry_of_the_catalogue_can_be_read() -> None:
     """The files are whole, and their ids are theirs."""
-    assert {"short", "article"} == set(loader.workloads())
+    assert {"short", "load", "article"} == set(loader.workloads())
     made_here, large = {"tiny", "small", "tiny-awq"}, {"8b", "70b-awq", "70b-q4f16_1", "70b-int4-awq"}
     assert made_here | large == set(loader.models())
     assert {"70b-4bit"} == set(loader.families())
@@ -97,8 +97,7 @@ def test_article_is_the_published_load() -> None:
     )
     assert (PromptSource.AUTO, 30, 150) == (
         article.prompts.source,
-        article.prompts.min_tokens,
-        article.prompts.max_tokens,
+        *article.prompts.bounds,
     )
     assert (5, 0.01) == (article.window_s, article.think_s)
 
@@ -141,3 +140,42 @@ def test_missing_field_is_named(tmp_path: Path) -> None:
 def test_entry_that_is_no_table_is_told(tmp_path: Path) -> None:
     """A value at the top is a mistake like another, not a crash."""
     assert fault(tmp_path, "mine = 3\n").startswith("mine.toml [mine]: Input should be")
+
+
+def own_workload(folder: Path, text: str) -> Workload:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return loader.workload(str(path))
+
+
+MINE = "[mine]\ntitle = 'mine'\nusers = [1]\nramp_s = 1\nduration_s = 5\n"
+
+
+def test_a_workload_of_a_persons_own(tmp_path: Path) -> None:
+    """WORKLOAD=path/to.toml; its prompts lie beside it."""
+    found = own_workload(tmp_path, MINE + "prompts = { source = 'file', path = 'some.jsonl' }")
+
+    assert ("mine", str(tmp_path / "some.jsonl")) == (found.id, found.prompts.path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (MINE + MINE.replace("[mine]", "[other]"), "has 2 workloads"),
+        (MINE + "prompts = { source = 'synthetic' }", "prompts from synthetic need input_tokens"),
+        (MINE + "prompts = { source = 'own', output_tokens = 5 }", "own have no output_tokens"),
+        (MINE + "prompts = { source = 'trace', path = 'x' }", "need sampling.ignore_eos"),
+        (MINE + "prompts = { source = 'synthetic', input_tokens = 0 }", "greater than or equal to 1"),
+        ("[mine", "is not TOML"),
+    ],
+)
+def test_a_fault_in_a_persons_workload_is_named(tmp_path: Path, text: str, told: str) -> None:
+    """With the file and the field."""
+    with pytest.raises(RequestError, match=told):
+        own_workload(tmp_path, text)
+
+
+def test_a_workload_that_is_not_there(tmp_path: Path) -> None:
+    """Its path is told."""
+    with pytest.raises(RequestError, match="cannot read"):
+        loader.workload(str(tmp_path / "none.toml"))

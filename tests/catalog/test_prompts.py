@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.catalog import prompts
 from orchestrator.catalog.prompts import Category, PromptSet
+from orchestrator.domain.prompt import Prompt
 from orchestrator.domain.workload import PromptSource, PromptSpec
 from orchestrator.errors import RequestError
 
@@ -60,7 +61,7 @@ def test_own_set_gives_context_where_the_task_is_about_a_text() -> None:
 
 def test_own_set_fits_the_articles_lengths() -> None:
     """At least 160 of our prompts have between 30 and 150 tokens, as the article's had."""
-    assert 160 <= len(prompts.load(OWN, dolly_path=None, count_tokens=llama_like).texts)
+    assert 160 <= len(prompts.load(OWN, dolly_path=None, count_tokens=llama_like).prompts)
 
 
 def test_own_set_is_chosen_by_name() -> None:
@@ -75,7 +76,7 @@ def test_dolly_is_taken_when_its_exact_file_is_there(dolly: Path) -> None:
         loaded = prompts.load(PromptSpec(source=source, **wide), dolly_path=dolly, count_tokens=len)
 
         assert prompts.DOLLY_NAME == loaded.name
-        assert "Text. Question 7?" == loaded.texts[7]
+        assert "Text. Question 7?" == loaded.prompts[7].text
 
 
 @pytest.mark.parametrize("name", [None, "absent.jsonl", "."])
@@ -124,9 +125,9 @@ def test_both_bounds_are_included(dolly: Path) -> None:
     """A prompt of exactly the smallest or the largest length is kept, its neighbours are not."""
     lengths = {f"Text. Question {i}?": i for i in range(60)}
     spec = PromptSpec(source=PromptSource.DOLLY, min_tokens=2, max_tokens=38)
-    kept = prompts.load(spec, dolly_path=dolly, count_tokens=lengths.__getitem__).texts
+    kept = prompts.load(spec, dolly_path=dolly, count_tokens=lengths.__getitem__).prompts
 
-    assert ("Text. Question 2?", "Text. Question 38?", 37) == (kept[0], kept[-1], len(kept))
+    assert ("Text. Question 2?", "Text. Question 38?", 37) == (kept[0].text, kept[-1].text, len(kept))
 
 
 def test_too_few_prompts_in_range_is_a_request_error() -> None:
@@ -174,7 +175,7 @@ def test_digest_follows_file_and_filter(dolly: Path) -> None:
 
 def test_order_draws_without_replacement() -> None:
     """Each pass over the set has every prompt once, and no two passes have the same order."""
-    order = PromptSet("some", "", tuple("abcdefghijklmnopqrst")).order(seed=1)
+    order = PromptSet("some", "", tuple(map(Prompt.of, "abcdefghijklmnopqrst"))).order(seed=1)
     passes = [list(islice(order, 20)) for _ in range(5)]
 
     assert [list(range(20))] * 5 == [sorted(p) for p in passes]
@@ -183,7 +184,7 @@ def test_order_draws_without_replacement() -> None:
 
 def test_order_is_seeded() -> None:
     """The same seed gives the same order on every machine and Python version, another seed another one."""
-    some = PromptSet("some", "", tuple("abcdefgh"))
+    some = PromptSet("some", "", tuple(map(Prompt.of, "abcdefgh")))
 
     assert [7, 5, 3, 1, 0, 6, 4, 2] == list(islice(some.order(20240605), 8))
     assert list(islice(some.order(1), 30)) != list(islice(some.order(2), 30))

@@ -14,6 +14,7 @@ from orchestrator.load.client import Live, Record
 from orchestrator.load.spec import LoadSpec
 from tests.domain import made
 
+CANARY = "canary"
 FIVE_TOKENS_S = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
@@ -26,7 +27,7 @@ def bad(outcome: Outcome = Outcome.CONNECT) -> Exchange:
 
 
 class FakeClient:
-    """Stands for LoadClient. `calls` gets every tag; `gives` maps a tag to its exchanges, `fail` to what it
+    """Stands for LoadClient. `calls` gets every tag but those of canaries; `gives` maps a tag to its exchanges, `fail` to what it
     raises."""
 
     def __init__(
@@ -57,10 +58,13 @@ class FakeClient:
         *,
         on_live: Callable[[Live], None],
         watch: Callable[[], None],
+        stop: Callable[[], bool] = lambda: False,
     ) -> Record:
         watch()
-        self.calls.append(spec.tag)
-        self.specs.append(spec)
+        stop()
+        if spec.tag != CANARY:
+            self.calls.append(spec.tag)
+            self.specs.append(spec)
         if spec.tag in self._fail:
             raise self._fail[spec.tag]
         on_live(Live(elapsed_s=1.0, users=spec.users, ended=1, failed=0, tokens_per_s=5.0, ttft_s=0.1))

@@ -352,6 +352,56 @@ def test_watch_ends_a_load_at_once_and_the_client_serves_on(client: LoadClient) 
         assert len(drive(client, engine, requests=1).exchanges) == 1
 
 
+def said(number: int) -> bytes:
+    return body(RequestSpec(dialect=CHAT), "tiny", str(number), None, Sampling())
+
+
+def test_a_user_runs_through_its_session(client: LoadClient) -> None:
+    """Turn by turn; two users never share one."""
+    with FakeEngine(steady(tokens=2)) as engine:
+        record = drive(
+            client, engine, users=2, requests=3, bodies=tuple(map(said, range(6))), turns=(2, 3, 1)
+        )
+    by_user = [[x.prompt for x in record.exchanges if x.user == user] for user in range(2)]
+
+    assert [[0, 1], [2, 3, 4]] == [prompts[:n] for prompts, n in zip(by_user, (2, 3), strict=True)]
+    assert list(range(6)) == sorted(x.prompt for x in record.exchanges)
+    assert {f"t-{i}" for i in range(6)} == {x.id for x in record.exchanges}
+
+
+def test_a_session_is_left_at_a_failure(client: LoadClient) -> None:
+    """What would come next depends on an answer that never came."""
+
+    async def broken(x: Exchange) -> None:
+        if x.body["messages"][-1]["content"] == "1":
+            await x.raw(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n")
+        else:
+            await steady(tokens=2)(x)
+
+    with FakeEngine(broken) as engine:
+        record = drive(client, engine, requests=2, bodies=tuple(map(said, range(4))), turns=(3, 1))
+
+    assert [0, 1, 3] == [x.prompt for x in record.exchanges]
+
+
+def test_a_load_that_is_stopped_keeps_what_came(client: LoadClient) -> None:
+    """What was in flight is cut, and the client serves on."""
+    seen: list[Live] = []
+    with FakeEngine(steady()) as engine:
+        record = client.run(
+            replace(SPEC, port=engine.port, users=2, length_s=60.0),
+            CHAT,
+            on_live=seen.append,
+            watch=lambda: None,
+            stop=lambda: bool(seen),
+        )
+        again = drive(client, engine, requests=1)
+
+    assert 1.0 < (record.end_ns - record.start_ns) / 1e9 < 10.0
+    assert {Outcome.OK} <= {x.outcome for x in record.exchanges} <= {Outcome.OK, Outcome.CUT}
+    assert [Outcome.OK] == [x.outcome for x in again.exchanges]
+
+
 def test_death_of_the_clients_process_is_told() -> None:
     """Should the client itself be killed, the cell fails with that reason."""
     with LoadClient() as doomed, FakeEngine(steady()) as engine:

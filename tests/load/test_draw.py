@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from backends.contract import Dialect, RequestSpec, Template
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.catalog.prompts import PromptSet
 from orchestrator.domain.cell import Load
+from orchestrator.domain.prompt import Message, Prompt
 from orchestrator.domain.workload import Sampling, SystemPrompt
 from orchestrator.errors import CellError
 from orchestrator.load.draw import Draw
@@ -34,7 +37,7 @@ def draw(
     template: Template = Template.MESSAGES,
     chat: ChatTemplate | None = None,
 ) -> Draw:
-    prompts = PromptSet(name="own", digest="sha256:0", texts=TEXTS)
+    prompts = PromptSet(name="own", digest="sha256:0", prompts=tuple(map(Prompt.of, TEXTS)))
     sampling = Sampling(max_tokens=64, temperature=0.5, seed=7)
     request = RequestSpec(dialect=dialect, template=template)
     return Draw(prompts, "be brief", request, "tiny", sampling, seed, chat)
@@ -71,7 +74,7 @@ def test_the_next_load_begins_with_a_fresh_prompt() -> None:
     """What has been drawn goes to the end of the round."""
     d = draw()
     first = texts(d.bodies(WITHOUT))
-    d.drawn(2)
+    d.drawn(range(2))
 
     assert [*first[2:], *first[:2]] == texts(d.bodies(WITHOUT))
 
@@ -80,8 +83,8 @@ def test_drawing_goes_round() -> None:
     """More requests than prompts begin again where a round ends."""
     d = draw()
     first = texts(d.bodies(WITHOUT))
-    d.drawn(3)
-    d.drawn(4)
+    d.drawn(range(3))
+    d.drawn(range(4))
 
     assert first[2] == texts(d.bodies(WITHOUT))[0]
 
@@ -154,7 +157,7 @@ def test_the_length_of_each_prompt_is_known_in_the_order_of_the_bodies() -> None
     """What the engine counts is held against it, whoever renders."""
     chat = words("{{ bos_token }} {{ messages[-1].content }}{{ ' and more' if '3' in messages[-1].content }}")
     d = draw(chat=chat)
-    d.drawn(2)
+    d.drawn(range(2))
 
     assert [5 if "3" in text else 3 for text in texts(d.bodies(WITHOUT))] == list(d.prompt_tokens(WITHOUT))
     assert 5 in d.prompt_tokens(WITHOUT)
@@ -175,3 +178,90 @@ def test_the_length_is_unknown_where_no_template_is_followed(
 ) -> None:
     """A model without a template; a text that is sent as it is."""
     assert (None,) * 5 == draw(dialect=dialect, chat=chat).prompt_tokens(WITHOUT)
+
+
+def conversation(dialect: Dialect, *, system: bool = False, **changes: Any) -> Draw:
+    first = (Message("system", "be kind"),) if system else ()
+    turns = (*first, Message("user", "hello"), Message("assistant", "hi"), Message("user", "and now?"))
+    d = draw(1, dialect, **changes)
+    d.prompts = PromptSet(name="talks", digest="0", prompts=(Prompt(turns),))
+    return d
+
+
+def test_earlier_turns_are_sent() -> None:
+    """In their order, after the common system prompt."""
+    (sent,) = parsed(conversation(Dialect.OPENAI_CHAT).bodies(WITH))
+
+    assert ["system", "user", "assistant", "user"] == [m["role"] for m in sent["messages"]]
+
+
+def test_earlier_turns_are_rendered() -> None:
+    """Where the client renders, the whole conversation is text."""
+    d = conversation(Dialect.OPENAI_COMPLETIONS, template=Template.TEXT, chat=words())
+    (sent,) = parsed(d.bodies(WITHOUT))
+
+    assert " user hello assistant hi user and now? assistant" == sent["prompt"]
+
+
+def test_a_request_of_one_turn_holds_no_conversation() -> None:
+    """It is refused, not cut to its last turn."""
+    with pytest.raises(CellError, match="holds a single turn"):
+        conversation(Dialect.RAW_TEXT).bodies(WITHOUT)
+
+
+def test_a_set_with_system_prompts_of_its_own_takes_no_other() -> None:
+    """Two would be rendered differently by every engine."""
+    with pytest.raises(CellError, match="system prompts of its own"):
+        conversation(Dialect.OPENAI_CHAT, system=True).bodies(WITH)
+
+
+def test_an_answer_length_of_its_own_replaces_the_workloads() -> None:
+    """Of a prompt that has one; a limit for all requests still holds."""
+    d = draw()
+    d.prompts = PromptSet(name="lengths", digest="0", prompts=(Prompt.of("a", 500),))
+
+    assert 500 == parsed(d.bodies(WITHOUT))[0]["max_tokens"]
+    assert 4 == parsed(d.bodies(WITHOUT, max_tokens=4))[0]["max_tokens"]
+
+
+def sessions(*turns: int, **changes: Any) -> Draw:
+    """Each prompt says which turn of which session it is."""
+    said = [Prompt.of(f"{s}.{t}") for s, count in enumerate(turns) for t in range(count)]
+    return replace(draw(), prompts=PromptSet("talks", "0", tuple(said), turns), **changes)
+
+
+def test_sessions_are_drawn_whole() -> None:
+    """Their turns stay together and in order."""
+    d = sessions(2, 3, 1)
+    said = texts(d.bodies(WITHOUT))
+
+    assert 6 == len(said)
+    assert sorted(["0.0 0.1", "1.0 1.1 1.2", "2.0"]) == sorted(
+        " ".join(said[end - count : end]) for end, count in zip(accumulate(d.turns), d.turns, strict=True)
+    )
+
+
+def test_a_session_that_was_begun_is_not_drawn_again() -> None:
+    """However many of its turns were sent."""
+    d = sessions(2, 2, 2)
+    first = texts(d.bodies(WITHOUT))
+    d.drawn([0, 1, 2])
+
+    assert [*first[4:], *first[:4]] == texts(d.bodies(WITHOUT))
+
+
+def test_reuse_begins_every_load_anew() -> None:
+    """For who wants to measure what a prefix cache is worth."""
+    d = replace(draw(), reuse=True)
+    first = texts(d.bodies(WITHOUT))
+    d.drawn(range(3))
+
+    assert first == texts(d.bodies(WITHOUT))
+
+
+def test_a_set_may_keep_its_order() -> None:
+    """A trace is replayed as it was."""
+    d = draw()
+    d.prompts = PromptSet("trace", "0", tuple(map(Prompt.of, TEXTS)), in_order=True)
+
+    assert list(TEXTS) == texts(d.bodies(WITHOUT))

@@ -8,6 +8,7 @@ from typing import Any
 
 from backends.contract import Dialect, RequestField, RequestSpec, Template
 from orchestrator.domain.exchange import Exchange
+from orchestrator.domain.prompt import Message
 from orchestrator.domain.workload import Sampling
 from orchestrator.load.dialects import reading
 from orchestrator.load.dialects.generate_stream import GenerateStream
@@ -19,7 +20,7 @@ from orchestrator.load.dialects.shape import Ask, Shape
 from orchestrator.load.dialects.tensor_stream import TensorStream
 from orchestrator.load.spec import Reply
 
-__all__ = ["HTTP_OK", "SHAPES", "body", "carries", "exchange", "path", "templates"]
+__all__ = ["HTTP_OK", "SHAPES", "body", "carries", "conversations", "exchange", "path", "templates"]
 
 SHAPES: dict[Dialect, Shape] = {
     Dialect.OPENAI_CHAT: OpenaiChat(),
@@ -47,13 +48,23 @@ def templates(dialect: Dialect) -> frozenset[Template]:
     return SHAPES[dialect].templates
 
 
+def conversations(dialect: Dialect) -> bool:
+    """Whether a request of this shape can hold earlier turns."""
+    return SHAPES[dialect].conversations
+
+
 def body(
-    request: RequestSpec, model: str, prompt: str | Sequence[int], system: str | None, sampling: Sampling
+    request: RequestSpec,
+    model: str,
+    prompt: str | Sequence[int],
+    system: str | None,
+    sampling: Sampling,
+    history: tuple[Message, ...] = (),
 ) -> bytes:
     """The JSON body of one streaming request. Every sampling field that the release takes is sent, so that
     no default of the engine or of the model's generation_config decides."""
     shape = SHAPES[request.dialect]
-    fields = shape.required(Ask(model, prompt, system, sampling))
+    fields = shape.required(Ask(model, prompt, system, sampling, history))
     for name, value in shape.optional(sampling).items():
         if name not in request.refused:
             fields = _merged(fields, value)

@@ -18,6 +18,7 @@ _LINE = re.compile(rb"\n")
 class JsonLines(Shape):
     path = "/v1/chat/interactive"
     templates = frozenset({Template.MESSAGES})
+    conversations = True
 
     def required(self, ask: Ask) -> dict[str, Any]:
         return {

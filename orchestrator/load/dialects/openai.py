@@ -51,6 +51,7 @@ class _Completions(Shape):
 class OpenaiChat(_Completions):
     path = "/v1/chat/completions"
     templates = frozenset({Template.MESSAGES})
+    conversations = True
 
     def required(self, ask: Ask) -> dict[str, Any]:
         return {
@@ -94,9 +95,10 @@ class OpenaiCompletions(_Completions):
 
 
 def messages(ask: Ask) -> list[dict[str, Any]]:
-    """A conversation of one turn. An empty system message would be rendered by some templates."""
+    """The whole conversation. An empty system message would be rendered by some templates."""
     system = [{"role": "system", "content": ask.system}] if ask.system else []
-    return [*system, {"role": "user", "content": ask.prompt}]
+    history = [{"role": m.role, "content": m.content} for m in ask.history]
+    return [*system, *history, {"role": "user", "content": ask.prompt}]
 
 
 def plain(ask: Ask) -> str | list[int]:

@@ -20,7 +20,8 @@ def exchange(shape: Shape, reply: Reply) -> Exchange:
     if reply.status == HTTP_OK:
         _read(reading, shape, reply)
     outcome, detail = _outcome(reply, shape, reading)
-    token_ns, event_tokens, counted_by = _tokens(reading, shape)
+    events, counted_by = _tokens(reading, shape)
+    token_ns = [event.t_ns for event in events]
     return Exchange(
         id=reply.id,
         user=reply.user,
@@ -33,7 +34,7 @@ def exchange(shape: Shape, reply: Reply) -> Exchange:
         first_token_ns=token_ns[0] if token_ns else 0,
         first_visible_ns=reading.first_visible_ns,
         event_ns=np.array(token_ns, np.int64),
-        event_tokens=np.array(event_tokens, np.int32),
+        event_tokens=np.array([event.tokens for event in events], np.int32),
         status=reply.status,
         detail=detail,
         finish_reason=reading.finish_reason,
@@ -42,15 +43,35 @@ def exchange(shape: Shape, reply: Reply) -> Exchange:
         counted_by=counted_by,
         text_chars=reading.text_chars,
         connects=reply.connects,
+        text="".join(event.text for event in events),
+        event_chars=np.array([len(event.text) for event in events], np.int32),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """One event: arrival, whether with content, the engine's count by then, the text."""
+
+    t_ns: int
+    is_content: bool
+    count: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """One token event: arrival, how many tokens it brought, the text."""
+
+    t_ns: int
+    tokens: int
+    text: str
 
 
 @dataclass(slots=True)
 class _Reading:
-    """What has been understood of one stream so far. `moments` are its events up to the finish reason:
-    arrival, whether with content, the engine's count by then."""
+    """What has been understood of one stream so far. `moments` are its events up to the finish reason."""
 
-    moments: list[tuple[int, bool, int | None]] = field(default_factory=list)
+    moments: list[_Moment] = field(default_factory=list)
     first_event_ns: int = 0
     first_visible_ns: int = 0
     text_chars: int = 0
@@ -63,7 +84,7 @@ class _Reading:
 
     @property
     def has_content(self) -> bool:
-        return any(is_content for _, is_content, _ in self.moments)
+        return any(moment.is_content for moment in self.moments)
 
 
 def _read(reading: _Reading, shape: Shape, reply: Reply) -> None:
@@ -97,33 +118,32 @@ def _keep(reading: _Reading, t_ns: int, said: Said) -> None:
     if said.completion_tokens is not None:
         reading.completion_tokens = said.completion_tokens
     if said.token or not reading.finish_reason:
-        reading.moments.append((t_ns, said.token, said.completion_tokens))
+        reading.moments.append(_Moment(t_ns, said.token, said.completion_tokens, said.text))
     if said.text:
         reading.first_visible_ns = reading.first_visible_ns or t_ns
         reading.text_chars += len(said.text)
     reading.finish_reason = said.finish or reading.finish_reason
 
 
-def _tokens(reading: _Reading, shape: Shape) -> tuple[list[int], list[int], CountedBy]:
-    """Arrival and number of tokens of each token event, and what the number rests on."""
-    content = [(t_ns, count) for t_ns, is_content, count in reading.moments if is_content]
-    if content and all(count is not None for _, count in content):
-        return (*_counted(reading.moments), CountedBy.CUMULATIVE)
+def _tokens(reading: _Reading, shape: Shape) -> tuple[list[_Event], CountedBy]:
+    """The token events, and what their numbers of tokens rest on."""
+    content = [moment for moment in reading.moments if moment.is_content]
+    if content and all(moment.count is not None for moment in content):
+        return _counted(reading.moments), CountedBy.CUMULATIVE
     counted_by = shape.counted_by if reading.completion_tokens is None else CountedBy.USAGE
-    return [t_ns for t_ns, _ in content], [1] * len(content), counted_by
+    return [_Event(moment.t_ns, 1, moment.text) for moment in content], counted_by
 
 
-def _counted(moments: list[tuple[int, bool, int | None]]) -> tuple[list[int], list[int]]:
+def _counted(moments: list[_Moment]) -> list[_Event]:
     """Where every event with content tells how many tokens there are by then, a rise of the count is an
     arrival too: tokens may come whose text is held back."""
-    times, counts, before = [], [], 0
-    for t_ns, is_content, count in moments:
-        by_now = before if count is None else max(before, count)
-        if is_content or by_now > before:
-            times.append(t_ns)
-            counts.append(by_now - before)
+    events, before = [], 0
+    for moment in moments:
+        by_now = before if moment.count is None else max(before, moment.count)
+        if moment.is_content or by_now > before:
+            events.append(_Event(moment.t_ns, by_now - before, moment.text))
         before = by_now
-    return times, counts
+    return events
 
 
 def _outcome(reply: Reply, shape: Shape, reading: _Reading) -> tuple[Outcome, str]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from backends.contract import RequestField, Template
 from orchestrator.domain.exchange import CountedBy
+from orchestrator.domain.prompt import Message
 from orchestrator.domain.workload import Sampling
 from orchestrator.load import sse
 
@@ -25,12 +26,13 @@ _COUNT_MAX = 2**31
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What one request asks. `prompt` is text, or token ids where the client renders the template; there is
-    a system prompt only where it does not."""
+    a system prompt and earlier turns only where it does not."""
 
     model: str
     prompt: str | Sequence[int]
     system: str | None
     sampling: Sampling
+    history: tuple[Message, ...] = ()
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class Shape(ABC):
 
     `counted_by` is what a count rests on where the engine tells none. `marked`: an answer ends with a
     finish reason or an end mark; otherwise with its body. `opens_empty`: a first event with empty text may
-    only announce the answer, so it is no token.
+    only announce the answer, so it is no token. `conversations`: a request can hold earlier turns.
     """
 
     path: ClassVar[str]
@@ -60,6 +62,7 @@ class Shape(ABC):
     counted_by: ClassVar[CountedBy] = CountedBy.NONE
     marked: ClassVar[bool] = True
     opens_empty: ClassVar[bool] = False
+    conversations: ClassVar[bool] = False
 
     @abstractmethod
     def required(self, ask: Ask) -> dict[str, Any]:
