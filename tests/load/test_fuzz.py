@@ -152,7 +152,7 @@ NESTED = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=120)
 @given(st.sampled_from(Dialect), st.lists(st.dictionaries(KEYS, NESTED, max_size=6), max_size=4))
 def test_no_json_crashes_the_parser(dialect: Dialect, stream: list[Json]) -> None:
     """Our own words with any values whatever: wrong types, huge numbers, lone surrogates."""
