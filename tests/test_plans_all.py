@@ -124,4 +124,6 @@ def test_a_model_too_large_for_this_gpu_is_told_with_the_release_that_fits() -> 
     assert "TensorRT-LLM 0.9.0 quantises 70b-int4-awq with all 141 GB on the GPU, which has 86 GB" in str(
         error
     )
-    assert "try RELEASE=current, MODEL=8b, a larger GPU, or what one has made (docs/backends.md)" == error.hint
+    assert (
+        "try RELEASE=current, MODEL=8b, a larger GPU, or what one has made (docs/backends.md)" == error.hint
+    )
