@@ -47,10 +47,11 @@ def evidence(
     """`samples` reach beyond the span, so that a counter can be read at its edges. `prefix_reset` is None
     where the engine's cache cannot be emptied."""
     span, (canaries, differing) = loaded.span, loaded.canaries
+    workload = loaded.cell.group.workload
     return Evidence(
         engine_tokens=counter_growth(samples, GENERATED, span.start_ns, span.end_ns),
         throttled_share=throttled_share(summary),
-        natural_ends=not loaded.cell.group.workload.sampling.ignore_eos,
+        natural_ends=not (workload.sampling.ignore_eos or workload.cuts_answers),
         canaries=canaries,
         canaries_differing=differing,
         prefix_reset=prefix_reset,

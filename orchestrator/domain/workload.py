@@ -114,7 +114,8 @@ class Workload(Value):
     User k of N starts at `ramp_s * k / N`. Measuring ends `duration_s` after the start of the ramp when
     `ramp_inside` is true (the article's way), else after its end. `stall_s` is the longest silence
     within a stream and `request_s` the longest request; both are failures, never waited out. With
-    `as_article` the figures that the article's client would have printed are given too.
+    `as_article` the figures that the article's client would have printed are given too. `cuts_answers` says
+    that `max_tokens` is meant to end answers, so that those which it ends are no fault.
     """
 
     id: str
@@ -129,6 +130,7 @@ class Workload(Value):
     stall_s: float = Field(default=60.0, gt=0)
     request_s: float = Field(default=600.0, gt=0)
     as_article: bool = False
+    cuts_answers: bool = False
     system_prompts: tuple[SystemPrompt, ...] = (SystemPrompt.WITHOUT,)
     prompts: PromptSpec = PromptSpec()
     sampling: Sampling = Sampling()
