@@ -89,18 +89,20 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
 
 
 def choose_accelerator(request: Request, backends: dict[str, Backend], host: Host) -> Accelerator:
-    """What was asked for; else the GPU where there is one and every engine asked for has a build for it, so
-    that a comparison is on one; else the CPU where an engine runs on it and the model is a small one made
-    here; else the GPU, which preflight will miss."""
+    """What was asked for; else the CPU for a small model made here, so that a first look needs nothing but this
+    host; else the GPU where there is one and every engine asked for has a build for it, so that a comparison
+    is on one; else what there is a build for, and the GPU, which preflight will miss, for a model of size."""
     if request.accelerator is not AcceleratorChoice.AUTO:
         return Accelerator(request.accelerator.value)
     found = [b.release(request.release) for n in request.backends if (b := backends.get(n)) is not None]
     releases = [release for release in found if release is not None]
+    made_here = any(model.source.made is not None for model in loader.choices(request.model))
+    if made_here and all(release.build(Accelerator.CPU) for release in releases):
+        return Accelerator.CPU
     if host.gpus and all(release.build(Accelerator.CUDA) for release in releases):
         return Accelerator.CUDA
-    on_cpu = any(release.build(Accelerator.CPU) for release in releases) or not releases
-    made_here = any(model.source.made is not None for model in loader.choices(request.model))
-    return Accelerator.CPU if on_cpu and made_here else Accelerator.CUDA
+    on_cpu = made_here and any(release.build(Accelerator.CPU) for release in releases)
+    return Accelerator.CPU if on_cpu else Accelerator.CUDA
 
 
 def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:

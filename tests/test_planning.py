@@ -344,7 +344,8 @@ def test_estimates_add_up() -> None:
     ("names", "gpus", "request_", "expected"),
     [
         (("first",), (), {}, Accelerator.CPU),
-        (("second",), (GPU,), {}, Accelerator.CUDA),
+        (("second",), (GPU,), {}, Accelerator.CPU),
+        (("second",), (GPU,), {"model": "8b"}, Accelerator.CUDA),
         (("first",), (GPU,), {}, Accelerator.CPU),
         (("first", "second"), (GPU,), {}, Accelerator.CPU),
         (("second",), (GPU,), {"accelerator": AcceleratorChoice.CPU}, Accelerator.CPU),
@@ -359,7 +360,7 @@ def test_estimates_add_up() -> None:
 def test_accelerator_choice(
     names: tuple[str, ...], gpus: tuple[Gpu, ...], request_: dict[str, object], expected: Accelerator
 ) -> None:
-    """What was asked for; the GPU where there is one; the CPU for what runs on it with a small model."""
+    """What was asked for; the CPU for what runs on it with a small model; the GPU where there is one."""
     backends = {**FAKES, "gpu-only": FakeBackend("gpu-only", accelerators=(Accelerator.CUDA,))}
     host = HOST.model_copy(update={"gpus": gpus})
 
