@@ -80,7 +80,9 @@ def test_unknown_model_is_told_with_the_nearest_name() -> None:
     message, hint = refusal(model="tinny")
 
     assert "unknown model 'tinny'. Did you mean 'tiny'?" == message
-    assert hint == "known: 70b-4bit, 70b-awq, 70b-int4-awq, 70b-q4f16_1, 8b, small, tiny, tiny-awq"
+    assert hint == (
+        "known: 70b-4bit, 70b-awq, 70b-int4-awq, 70b-q4f16_1, 8b, 8b-int4-awq, 8b-q4f16_1, small, tiny, tiny-awq"
+    )
 
 
 def test_unknown_workload_is_told_with_the_nearest_name() -> None:

@@ -26,12 +26,18 @@ from backends.contract import (
     unserved,
     words,
 )
+from backends.lmdeploy import awq
 from backends.lmdeploy.releases import RELEASES
 from backends.lmdeploy.settings import FLOAT16, resaved, settings
 from backends.lmdeploy.terms import FAILURES, TERMS, Terms
 
 _LLAMA_3 = ("llama-3-", "llama3-")
-_FORMATS = {Quantization.AWQ: "awq", Quantization.GPTQ: "gptq", Quantization.W4A16: "compressed-tensors"}
+_FORMATS = {
+    Quantization.AWQ: "awq",
+    Quantization.INT4_AWQ: "awq",
+    Quantization.GPTQ: "gptq",
+    Quantization.W4A16: "compressed-tensors",
+}
 
 
 class Lmdeploy(Backend):
@@ -44,6 +50,8 @@ class Lmdeploy(Backend):
 
     def steps(self, setup: Setup) -> tuple[StepSpec, ...]:
         """Where there is no dtype flag, only a float16 checkpoint runs as float16."""
+        if awq.quantised_here(setup):
+            return (awq.quantize(setup),)
         if not resaved(setup):
             return ()
         folder = setup.model.folder
@@ -62,7 +70,8 @@ class Lmdeploy(Backend):
 
     def serve(self, setup: Setup) -> ServeSpec:
         model, terms = setup.model, _terms(setup.build)
-        weights = f"{{step:{FLOAT16}}}/{model.folder}" if resaved(setup) else "{model}"
+        made = self.steps(setup)
+        weights = f"{{step:{made[-1].id}}}/{model.folder}" if made else "{model}"
         scheme = _FORMATS.get(model.quantization)
         argv = (
             *("lmdeploy", "serve", "api_server", weights, "--model-name", model.served_name),
@@ -89,7 +98,8 @@ class Lmdeploy(Backend):
         return RequestSpec(dialect=terms.dialect, refused=terms.refused, fields=fields(settings(setup)))
 
     def deviations(self, setup: Setup) -> tuple[Deviation, ...]:
-        return deviations(settings(setup))
+        made = awq.quantising(setup) if awq.quantised_here(setup) else ()
+        return deviations((*made, *settings(setup)))
 
     def prefix_cache(self, build: Build) -> PrefixCache:
         return _terms(build).cache

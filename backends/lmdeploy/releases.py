@@ -22,7 +22,10 @@ _NOW = Build(
     version="0.18.0",
     base="openmmlab/lmdeploy:v0.18.0-cu12.8",
     formats=(WeightsFormat.SAFETENSORS,),
-    serves=loads((7, 5), Quantization.NONE, Quantization.AWQ, Quantization.GPTQ, Quantization.W4A16),
+    serves=loads(
+        (7, 5),
+        *(Quantization.NONE, Quantization.AWQ, Quantization.GPTQ, Quantization.W4A16, Quantization.INT4_AWQ),
+    ),
     install_bytes=25 * 2**30,
     source=Source(
         text="LMDeploy 0.18.0: the image's tag follows the release workflow's pattern", verified=False
@@ -34,7 +37,7 @@ _2024 = Build(
     version="0.4.0",
     base="openmmlab/lmdeploy:v0.4.0",
     formats=(WeightsFormat.SAFETENSORS,),
-    serves=(*loads((7, 0), Quantization.NONE), *loads((7, 5), Quantization.AWQ)),
+    serves=(*loads((7, 0), Quantization.NONE), *loads((7, 5), Quantization.AWQ, Quantization.INT4_AWQ)),
     context=("save_as_float16.py",),
     install_bytes=25 * 2**30,
     source=Source(

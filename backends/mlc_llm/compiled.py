@@ -86,7 +86,7 @@ class Compiled(Backend):
         )
 
     def deviations(self, setup: Setup) -> tuple[Deviation, ...]:
-        made = () if of_mlc(setup) else (*converting(), *configuring(setup))
+        made = () if of_mlc(setup) else (*converting(setup), *configuring(setup))
         return deviations((*made, *compiling(setup), *self.serving(setup), *self.requesting(setup)))
 
     def ready(self, build: Build) -> ReadySpec:
@@ -113,7 +113,7 @@ class Compiled(Backend):
             self._step(
                 "convert",
                 f"the weights of {setup.model.id} in MLC's format",
-                ("convert_weight", "{model}", "--output", "{out}", *words(converting())),
+                ("convert_weight", "{model}", "--output", "{out}", *words(converting(setup))),
                 produces=("params_shard_*.bin", self.index),
                 output_bytes=setup.model.served_bytes,
                 memory_bytes=setup.model.served_bytes,

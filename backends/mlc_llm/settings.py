@@ -7,6 +7,7 @@ from backends.contract import (
     SERVING_LAYER,
     PrefixCache,
     Profile,
+    Quantization,
     Setting,
     Setup,
     Source,
@@ -22,6 +23,7 @@ CACHE = PrefixCache(default_on=True)
 PUBLISHED_BATCH = 80
 
 _SIXTEEN = Setting(words=("--quantization", "q0f16"), reason="16 bits: the tools have no default")
+_FOUR = Setting(words=("--quantization", "q4f16_1"), reason="its own 4 bits, as the model's name asks")
 
 
 def of_mlc(setup: Setup) -> bool:
@@ -29,8 +31,9 @@ def of_mlc(setup: Setup) -> bool:
     return WeightsFormat.MLC in setup.model.formats
 
 
-def converting() -> tuple[Setting, ...]:
-    return (_SIXTEEN,)
+def converting(setup: Setup) -> tuple[Setting, ...]:
+    """16-bit weights become what the model is asked for as: 16 bits, or MLC's own 4."""
+    return (_FOUR if setup.model.quantization is Quantization.Q4F16_1 else _SIXTEEN,)
 
 
 def configuring(setup: Setup) -> tuple[Setting, ...]:
@@ -40,8 +43,8 @@ def configuring(setup: Setup) -> tuple[Setting, ...]:
         alike = matched(setup)
         window = ("--context-window-size", str(alike.sequence_tokens))
         same = (*window, "--max-batch-size", str(alike.max_sequences))
-        return (_SIXTEEN, template, Setting(words=same, reason=ALIKE))
-    return (_SIXTEEN, template)
+        return (*converting(setup), template, Setting(words=same, reason=ALIKE))
+    return (*converting(setup), template)
 
 
 def compiling(setup: Setup) -> tuple[Setting, ...]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.fakes.engines.answers import PROMPT_TOKENS, Answer, Json, RefusedError, begins, prompts_of
 from tests.fakes.engines.personalities import PERSONALITIES, Personality, Route
 
-LOADING_S = 0.4
+LOADING_S = 0.8
 PREFILL_S = 0.15
 TOKEN_S = 0.005
 OK = 200
