@@ -275,7 +275,7 @@ def test_a_step_that_fails_is_told_and_the_next_run_goes_on_from_there(rig: Rig)
     assert told.hint
     assert told.log_tail.endswith("error: argument --max_batch_size: invalid int value: 'many'")
     (new,) = set(left(rig.cache, "artifacts")) - set(before)
-    assert new.startswith("tensorrt-llm-8b-convert-")
+    assert new.startswith("tensorrt-llm-2024-06-8b-convert-")
     again = rig.run(good)
     assert ["engine", "serve"] == again.order
     assert again.complete
