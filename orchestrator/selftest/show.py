@@ -27,7 +27,7 @@ DECADE_CHARS = 10
 _US = 1e6
 LEGEND = (
     "error: of a first token (TTFT) its stamp less the server's own time of the write, of a gap (ITL) the "
-    "difference to the server's. n<500: too few samples for a p99. missing: tokens written and not received. "
+    "difference to the server's. n<662: too few samples for a p99. missing: tokens written and not received. "
     "steal: what the hypervisor took from this host meanwhile, which shows in every tail."
 )
 
