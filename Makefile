@@ -5,6 +5,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Processes that `make test` runs on: most tests wait more than they compute
+JOBS ?= 4
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
 unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG METHOD
@@ -45,7 +47,7 @@ selftest: $(VENV)/.ready ## measure the load client itself: FULL=1 takes 7 min, 
 		$(call option,shards,SHARDS) $(if $(JSON),--json)
 
 test: $(VENV)/.ready-dev ## run the tests; MARK=docker or MARK=engine for those with real parts
-	@$(VENV)/bin/python -m pytest $(if $(value MARK),-m $(call quoted,MARK),-n 4 --dist loadgroup)
+	@$(VENV)/bin/python -m pytest $(if $(value MARK),-m $(call quoted,MARK),-n $(JOBS) --dist loadgroup)
 
 check: $(VENV)/.ready-dev ## ruff, format, mypy strict, architecture tests
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/python -m pytest -q tests/test_architecture.py

@@ -181,7 +181,7 @@ def test_every_descendant_dies_with_the_orchestrator(tmp_path: Path, venv: Path)
     """Also one in a session of its own, and one without any mark: the launcher has adopted them all."""
     with another_orchestrator(tmp_path, venv, "parent") as (pid, name, _, folder):
         descendants = children(folder)
-        assert all(runs(child) for child in descendants)
+        made.wait_for(lambda: all(runs(child) for child in descendants))
         os.kill(pid, signal.SIGKILL)
         made.wait_for(lambda: not any(runs(child) for child in descendants))
 
