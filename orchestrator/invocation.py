@@ -11,7 +11,7 @@ from shutil import rmtree
 
 from backends import load_backends
 from backends.contract import Accelerator, Backend
-from orchestrator import artifacts, bench, planning, quantizing, steps
+from orchestrator import artifacts, bench, group, planning, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import loader
 from orchestrator.console import Console
@@ -122,7 +122,7 @@ def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder
         folder = _new_run(place, plan)
         console.say(f"run {folder.id}: {count(len(folder.results()), 'cell')}, results in {folder.path}")
         stack.callback(folder.write_reports)
-        kit = bench.Kit(
+        kit = group.Kit(
             runtime=prepared.runtime,
             backends=prepared.backends,
             host=prepared.host,

@@ -26,7 +26,7 @@ from docker.types import Mount
 
 from backends import load_backends
 from backends.contract import Accelerator, HostTraits, ImageSpec, Profile, StepSpec
-from orchestrator import bench, planning
+from orchestrator import bench, group, planning
 from orchestrator.artifacts import Progress
 from orchestrator.catalog import loader
 from orchestrator.console import Console
@@ -251,9 +251,9 @@ class Rig:
         finally:
             runtime.close()
 
-    def _kit(self, runtime: StandInRuntime, card: Gpu) -> bench.Kit:
+    def _kit(self, runtime: StandInRuntime, card: Gpu) -> group.Kit:
         console = Console(self.screen)
-        return bench.Kit(
+        return group.Kit(
             runtime=runtime,
             backends=load_backends(),
             host=Host(

@@ -51,6 +51,7 @@ LAYERS = (
         "orchestrator.judging",
         "orchestrator.literal",
         "orchestrator.measure",
+        "orchestrator.group",
         "orchestrator.bench",
         "orchestrator.selftest",
     ),

@@ -29,7 +29,7 @@ from backends.contract import (
     StepSpec,
     Template,
 )
-from orchestrator import bench, measure, planning, steps
+from orchestrator import bench, group, measure, planning, steps
 from orchestrator.artifacts import Artifact
 from orchestrator.catalog import chat_template, loader
 from orchestrator.console import Console
@@ -82,9 +82,9 @@ class Rig:
     names: tuple[str, ...] = ("one",)
     client: FakeClient | None = None
 
-    def kit(self) -> bench.Kit:
+    def kit(self) -> group.Kit:
         console = Console(self.screen)
-        return bench.Kit(
+        return group.Kit(
             runtime=self.runtime,
             backends={name: FakeBackend(name) for name in self.names},
             host=HOST,

@@ -14,8 +14,8 @@ from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.verdict import Verdict
 
-METHOD = 2
-SCHEMA = 2
+METHOD = 3
+SCHEMA = 3
 
 
 class Phase(str, Enum):

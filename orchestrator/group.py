@@ -1,0 +1,321 @@
+"""One group of cells while it runs: its phases, its deployment, its results as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+from tokenizers import Tokenizer
+
+from backends.contract import Accelerator, Backend, ImageSpec, Template
+from orchestrator import dolly, drawing, judging, measure, quantizing, steps
+from orchestrator.artifacts import Artifact, Store
+from orchestrator.catalog import chat_template
+from orchestrator.catalog.chat_template import ChatTemplate
+from orchestrator.console import Console
+from orchestrator.domain.cell import Cell
+from orchestrator.domain.exchange import Exchange
+from orchestrator.domain.plan import GroupPlan
+from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
+from orchestrator.domain.result import Failure, Phase, Result, StepRecord
+from orchestrator.domain.telemetry import Sample
+from orchestrator.errors import CellError
+from orchestrator.host import sources
+from orchestrator.host.telemetry import Telemetry
+from orchestrator.interrupts import Interrupts
+from orchestrator.load.client import LoadClient
+from orchestrator.load.draw import Draw
+from orchestrator.ready import Ladder, effective, wait_until_ready
+from orchestrator.report.headline import one_line
+from orchestrator.runtime.checkout import Checkout
+from orchestrator.runtime.interface import Deployment, DeploymentSpec, Runtime
+from orchestrator.store.runs import RunFolder, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What a run works with. Tests put fakes in. `dolly_path` is where the article's prompts may lie,
+    `environment` ours, for the fetch of weights, `cache_limit_bytes` what models and artifacts may take."""
+
+    runtime: Runtime
+    backends: dict[str, Backend]
+    host: Host
+    checkout: Checkout
+    cache_dir: Path
+    dolly_path: Path
+    token: str | None
+    console: Console
+    interrupts: Interrupts
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cache_limit_bytes: int | None = None
+
+
+class Group:
+    """One group while it runs: its phases' times, the phase it is in, the cells that have ended."""
+
+    def __init__(self, plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> None:
+        self._plan = plan
+        self._kit = kit
+        self._folder = folder
+        self._backend = kit.backends[plan.group.backend]
+        self._build = plan.image.build
+        self._log_path = folder.log_path(plan.group.id)
+        self._phase = Phase.IMAGE
+        self._phases_s: dict[Phase, float] = {}
+        self._steps: list[StepRecord] = []
+        self._shop = steps.Workshop(
+            name=plan.group.id,
+            folder=folder,
+            store=store,
+            runtime=kit.runtime,
+            interrupts=kit.interrupts,
+            progress=kit.console.step,
+            environment=kit.environment,
+            token=kit.token,
+        )
+        self._ended: set[str] = set()
+        self._deployment: Deployment | None = None
+        self.failed = False
+
+    @contextmanager
+    def phase(self, phase: Phase, title: str = "") -> Iterator[None]:
+        """A phase: told, timed, journalled, its time kept for the results."""
+        self._phase = phase
+        name = f"{phase.value} {title}".strip()
+        self._folder.journal("phase-began", group=self._plan.group.id, phase=name)
+        began_s = perf_counter()
+        with self._kit.console.phase(name):
+            yield
+        took_s = perf_counter() - began_s
+        before_s = self._phases_s.get(phase, 0.0) if phase is Phase.STEPS else 0.0  # one after the other
+        self._phases_s[phase] = before_s + took_s
+        self._folder.journal("phase-ended", group=self._plan.group.id, phase=name, took_s=took_s)
+
+    def weights(self) -> Artifact:
+        """The model's weights, and what they cost noted."""
+        return self._made("weights", steps.weights(self._plan.model.source, self._shop))
+
+    def quantized(self, images: Mapping[ImageSpec, Image], weights: Artifact) -> Artifact:
+        """What the engine gets: the weights as they are, or what a method makes of them."""
+        step, origin = self._plan.quantize, self._plan.model.quantized
+        if step is None or origin is None:
+            return weights
+        gpus, dolly_path = self._gpus() if step.gpu else (), self._kit.dolly_path
+        with self.phase(Phase.STEPS, step.id):
+            made = quantizing.checkpoint(origin, step, weights, images, gpus, dolly_path, self._shop)
+            return self._made(step.id, made)
+
+    def outputs(self, images: Mapping[ImageSpec, Image], weights: Artifact) -> dict[str, Artifact]:
+        """What each step makes, in order, by its id."""
+        inputs = steps.Inputs(
+            label=steps.label(self._plan),
+            model_folder=self._plan.model.traits.folder,
+            weights=weights,
+            images=images,
+            image=self._plan.image,
+            gpus=self._gpus(),
+            signatures=self._backend.failures(self._build),
+        )
+        for step in self._plan.steps:
+            with self.phase(Phase.STEPS, step.id):
+                inputs.earlier[step.id] = self._made(step.id, steps.output(step, inputs, self._shop))
+        return inputs.earlier
+
+    def draw(self, weights_dir: Path) -> Draw:
+        """The prompts that fit the workload, counted by the model's own tokenizer."""
+        tokenizer = Tokenizer.from_file(str(weights_dir / "tokenizer.json"))
+        workload = self._plan.group.workload
+        dolly.provide(workload.prompts.source, self._kit.dolly_path, progress=self._kit.console.step)
+        return drawing.draw(
+            workload,
+            self._plan.request,
+            self._plan.model.traits.served_name,
+            tokenizer=tokenizer,
+            chat=self._chat(weights_dir, tokenizer),
+            dolly_path=self._kit.dolly_path,
+        )
+
+    def _chat(self, weights_dir: Path, tokenizer: Tokenizer) -> ChatTemplate | None:
+        """The model's template. An engine that renders itself may do without what we could use."""
+        try:
+            return chat_template.load(weights_dir, tokenizer)
+        except CellError:
+            if self._plan.request.template is not Template.MESSAGES:
+                raise
+            return None
+
+    @contextmanager
+    def deployed(
+        self, image: Image, weights: Artifact, outputs: Mapping[str, Artifact]
+    ) -> Iterator[Deployment]:
+        """The engine, up; taken down whatever happens, with proof."""
+        spec = DeploymentSpec(
+            name=f"{self._folder.id}-{self._plan.group.id}",
+            image=image,
+            serve=self._plan.serve,
+            model_folder=self._plan.model.traits.folder,
+            weights_dir=weights.folder,
+            steps={name: made.folder for name, made in outputs.items()},
+            log_path=self._log_path,
+            gpus=tuple(gpu.uuid for gpu in self._gpus()),
+            port=self._plan.port,
+        )
+        try:
+            with self._kit.interrupts.deferred(), self.phase(Phase.UP):
+                deployment = self._deployment = self._kit.runtime.up(spec)
+            yield deployment
+        finally:
+            self.down()
+
+    def target(self, deployment: Deployment, client: LoadClient, draw: Draw) -> measure.Target:
+        return measure.Target(
+            engine=measure.Deployed(self._kit.runtime, deployment, self._backend.failures(self._build)),
+            client=client,
+            draw=draw,
+            metrics=self._backend.metrics(self._build),
+            reset_path=self._backend.prefix_cache(self._build).reset_path,
+            health_path=self._backend.ready(self._build).health_path,
+        )
+
+    def climb(self, deployment: Deployment) -> None:
+        """Up the readiness ladder, from a live process to the right model."""
+        ladder = Ladder(
+            spec=self._backend.ready(self._build),
+            served_name=self._plan.model.traits.served_name,
+            signatures=self._backend.failures(self._build),
+        )
+        wait_until_ready(self._kit.runtime, deployment, ladder, progress=self._kit.console.step)
+
+    @contextmanager
+    def telemetry(self, target: measure.Target, deployment: Deployment) -> Iterator[Telemetry]:
+        """Everything that is read once a second while the cells run."""
+        found = [
+            *sources.gpu_sources([gpu.uuid for gpu in self._gpus()]),
+            sources.engine_source(lambda: self._kit.runtime.usage(deployment)),
+            sources.client_source(target.client.pid or 0),
+            sources.host_source(),
+        ]
+        if target.metrics is not None:
+            found.append(sources.metrics_source(deployment.url, target.metrics))
+        with Telemetry(found) as telemetry:
+            yield telemetry
+        for name, faults in telemetry.faults().items():
+            self._folder.journal("telemetry-faults", source=name, count=faults.count, last=faults.last)
+
+    def reset(self, target: measure.Target) -> tuple[str, ...]:
+        """Let the next load find the prefix cache as the first one did; a failure is noted, not fatal."""
+        why = measure.reset_prefix_cache(target)
+        if not why:
+            return ()
+        self._folder.journal("prefix-cache-not-reset", group=self._plan.group.id, error=why)
+        return (f"the prefix cache still held the loads before it ({why})",)
+
+    def measure(
+        self,
+        cell: Cell,
+        target: measure.Target,
+        provenance: Provenance,
+        telemetry: Telemetry,
+        notes: tuple[str, ...],
+    ) -> None:
+        """One cell: load, judge, write at once."""
+        cell_folder = self._folder.cell(cell.id)
+        cell_folder.begin(cell)
+        with self.phase(Phase.MEASURE, cell.load.id):
+            loaded = measure.load(target, cell, self._kit.console)
+        samples = telemetry.samples()
+        emptied = None if target.reset_path is None else not notes
+        costs = {"steps": tuple(self._steps), "notes": notes, "phases_s": dict(self._phases_s)}
+        result = judging.result(loaded, samples, provenance, prefix_reset=emptied).model_copy(update=costs)
+        self._save(result, loaded.record.exchanges, loaded.during(samples))
+        self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
+
+    def provenance(self, deployment: Deployment, image: Image, weights: Artifact, draw: Draw) -> Provenance:
+        return Provenance(
+            levelbench=self._kit.checkout.version,
+            git_revision=self._kit.checkout.git_revision,
+            git_dirty=self._kit.checkout.git_dirty,
+            host=self._kit.host,
+            runtime=self._plan.group.runtime,
+            runtime_version=self._kit.runtime.version,
+            engine_version=self._build.version,
+            image=image,
+            argv=deployment.argv,
+            env=deployment.env,
+            weights_digest=weights.digest,
+            prompts_name=draw.prompts.name,
+            prompts_digest=draw.prompts.digest,
+            packages=self._kit.checkout.packages,
+            effective=effective(deployment, self._backend.readbacks(self._build)),
+            deviations=self._plan.deviations,
+        )
+
+    def down(self) -> None:
+        """Take the engine down if it is up: once, even when the disk is too full to note it.
+
+        Called twice, one around the other: a signal may come between the end of a body and `deferred`,
+        and since signals are raised once, the outer call is then safe.
+        """
+        failed_in = self._phase
+        with self._kit.interrupts.deferred(), ExitStack() as whatever_happens:
+            if self._deployment is None:
+                return
+            whatever_happens.callback(self._kit.runtime.down, self._deployment)
+            self._deployment = None
+            with self.phase(Phase.DOWN):
+                whatever_happens.close()
+        self._phase = failed_in
+
+    def fail(self, error: CellError) -> None:
+        """Record the failure for every cell that has no end yet."""
+        self.failed = True
+        failure = Failure(
+            phase=self._phase,
+            cause=error.cause,
+            message=str(error),
+            hint=error.hint,
+            log_tail=error.log_tail,
+        )
+        for cell in self._plan.group.cells:
+            if cell.id not in self._ended:
+                result = Result(
+                    cell=cell,
+                    started_at=utc_now(),
+                    failure=failure,
+                    steps=tuple(self._steps),
+                    phases_s=dict(self._phases_s),
+                )
+                self._save(result)
+        self._kit.console.error(error)
+
+    def _save(
+        self,
+        result: Result,
+        exchanges: Sequence[Exchange] | None = None,
+        samples: Sequence[Sample] | None = None,
+    ) -> None:
+        self._folder.cell(result.cell.id).save(
+            result,
+            exchanges=exchanges,
+            samples=samples,
+            dockerfile=self._plan.dockerfile,
+            engine_log=self._log_path,
+        )
+        self._ended.add(result.cell.id)
+        self._folder.journal("cell-ended", cell=result.cell.id, failed=result.failure is not None)
+
+    def _made(self, step_id: str, artifact: Artifact) -> Artifact:
+        """Note what it cost, now or when it was made."""
+        record = artifact.record(step_id)
+        self._steps.append(record)
+        self._folder.journal("step-ended", group=self._plan.group.id, **record.model_dump())
+        if artifact.cached:
+            self._kit.console.step("from the cache")
+        return artifact
+
+    def _gpus(self) -> tuple[Gpu, ...]:
+        """The first GPU: one card serves one engine, as in the published benchmark."""
+        return self._kit.host.gpus[:1] if self._plan.group.accelerator is Accelerator.CUDA else ()
