@@ -106,11 +106,16 @@ def choose_accelerator(request: Request, backends: dict[str, Backend], host: Hos
 
 
 def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:
-    """The whole run. Gives its folder and whether every cell has figures; reports are written whatever
-    happens, from what is stored."""
+    """The whole run of a request. Gives its folder and whether every cell has figures."""
+    return carry_out(place, lambda: prepare(place, request, pull=True), console)
+
+
+def carry_out(place: Place, prepare: Callable[[], Prepared], console: Console) -> tuple[RunFolder, bool]:
+    """Run what is prepared, alone on this host. Gives the run's folder and whether every cell has figures;
+    reports are written whatever happens, from what is stored."""
     interrupts = Interrupts(lambda text: console.say(text, "bold yellow"))
     with interrupts.installed(), ExitStack() as stack:
-        prepared = prepare(place, request, pull=True)
+        prepared = prepare()
         stack.callback(prepared.runtime.close)
         plan = prepared.plan
         for note in plan.notes:
