@@ -15,7 +15,7 @@ from orchestrator import artifacts, bench, group, planning, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import loader
 from orchestrator.console import Console
-from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
+from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice, RuntimeKind
 from orchestrator.domain.model import Model
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Host
@@ -24,7 +24,7 @@ from orchestrator.host import facts, preflight
 from orchestrator.host.findings import Finding, Level, require
 from orchestrator.host.locks import beside, host_lock
 from orchestrator.interrupts import Interrupts
-from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.planning import Request
 from orchestrator.report.units import count
 from orchestrator.runtime.checkout import checkout
 from orchestrator.runtime.choice import choose
@@ -70,7 +70,7 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     """Look everything up and choose; starts nothing. Without `pull`, no image is fetched to find out
     whether it can be had."""
     backends, host = load_backends(), facts.host()
-    accelerator = choose_accelerator(request, backends, host)
+    accelerator = planning.choose_accelerator(request, backends, host)
     at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
     traits = facts.traits(accelerator, host).model_copy(update=at_hand)
     chosen, _ = planning.choose_builds(request, backends, traits)
@@ -86,23 +86,6 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     if accelerator is Accelerator.CUDA and not host.gpus:
         notes = (*notes, "no GPU was found here: this plan is for a GPU host")
     return Prepared(planning.plan(request, backends, traits, runtime.kind, notes), runtime, host, backends)
-
-
-def choose_accelerator(request: Request, backends: dict[str, Backend], host: Host) -> Accelerator:
-    """What was asked for; else the CPU for a small model made here, so that a first look needs nothing but this
-    host; else the GPU where there is one and every engine asked for has a build for it, so that a comparison
-    is on one; else what there is a build for, and the GPU, which preflight will miss, for a model of size."""
-    if request.accelerator is not AcceleratorChoice.AUTO:
-        return Accelerator(request.accelerator.value)
-    found = [b.release(request.release) for n in request.backends if (b := backends.get(n)) is not None]
-    releases = [release for release in found if release is not None]
-    made_here = any(model.source.made is not None for model in loader.choices(request.model))
-    if made_here and all(release.build(Accelerator.CPU) for release in releases):
-        return Accelerator.CPU
-    if host.gpus and all(release.build(Accelerator.CUDA) for release in releases):
-        return Accelerator.CUDA
-    on_cpu = made_here and any(release.build(Accelerator.CPU) for release in releases)
-    return Accelerator.CPU if on_cpu else Accelerator.CUDA
 
 
 def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:

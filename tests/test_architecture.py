@@ -45,6 +45,7 @@ LAYERS = (
         "orchestrator.console",
         "orchestrator.launching",
         "orchestrator.planning",
+        "orchestrator.matrix",
         "orchestrator.quantizing",
     ),
     (

@@ -13,12 +13,12 @@ import pytest
 
 from orchestrator import bench, invocation
 from orchestrator.console import Console
-from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
+from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice, RuntimeKind
 from orchestrator.errors import CellError, HostError, Interrupted, RequestError
 from orchestrator.host import facts
 from orchestrator.host.locks import beside, host_lock
 from orchestrator.invocation import Place
-from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.planning import Request
 from orchestrator.runtime.daemon import Daemon
 from orchestrator.runtime.docker import DockerRuntime
 from orchestrator.runtime.process import ProcessRuntime

@@ -12,9 +12,8 @@ import typer
 
 from backends import DEFAULT
 from backends.contract import PrefixCaching, Profile
-from orchestrator.domain.cell import RuntimeChoice
+from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice
 from orchestrator.errors import RequestError
-from orchestrator.planning import AcceleratorChoice
 
 BackendNames = Annotated[
     str, typer.Option("--backend", help="One or several, with commas: they run one after the other.")

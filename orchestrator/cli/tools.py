@@ -28,11 +28,10 @@ from orchestrator.cli.options import (
     size_bytes,
 )
 from orchestrator.console import Console
-from orchestrator.domain.cell import RuntimeChoice
+from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice
 from orchestrator.errors import HostError
 from orchestrator.host.findings import Level, lines
 from orchestrator.invocation import Place
-from orchestrator.planning import AcceleratorChoice
 from orchestrator.report import backends as comparison
 from orchestrator.selftest.run import chosen, keep, measure
 from orchestrator.selftest.show import summary
