@@ -60,14 +60,18 @@ def choices(
     every, _ = expand(wish.matrix, wish.file.workloads)
     points = select(every, wish.parts, wish.only)
     if not points:
-        raise RequestError("no cell is left of the matrix", hint="see its cells: levelbench matrix FILE --plan")
+        raise RequestError(
+            "no cell is left of the matrix", hint="see its cells: levelbench matrix FILE --plan"
+        )
     wanted = [_request(wish, deployment, of, every) for deployment, of in _deployments(points).items()]
     control = wish.matrix.control
     if control is not None:
         wanted.append(_request(wish, control.point, [control.point], every, role=Role.CONTROL))
     found = tuple(_choice(request, wanted, backends, accelerator, traits) for request in wanted)
     if not any(choice.chosen for choice in found if choice.request.role is Role.MEASURED):
-        reasons = dict.fromkeys(f"{c.refused.backend}: {c.refused.refusal.reason}" for c in found if c.refused)
+        reasons = dict.fromkeys(
+            f"{c.refused.backend}: {c.refused.refusal.reason}" for c in found if c.refused
+        )
         raise RequestError("; ".join(reasons), hint="none of the matrix can be served on this host")
     return found
 
@@ -86,7 +90,7 @@ def plan(
 ) -> Plan:
     """Everything that the night will do, in order."""
     drawn = random.Random(wish.seed)
-    made = {c.request.role: [] for c in found} | {Role.MEASURED: []}  # type: dict[Role, list[GroupPlan]]
+    made: dict[Role, list[GroupPlan]] = {role: [] for role in Role}
     for choice in found:
         if choice.chosen is not None:
             request = _ordered(choice.request, wish.matrix.load_order, drawn)
@@ -94,7 +98,7 @@ def plan(
                 planning.group(request, backends[choice.chosen.backend], choice.chosen, runtime)
             )
     drawn.shuffle(made[Role.MEASURED])
-    control = made.get(Role.CONTROL, [])
+    control = made[Role.CONTROL]
     lost = () if control or wish.matrix.control is None else ("the control cell cannot be served here",)
     return Plan(
         groups=_with_control(made[Role.MEASURED], control, wish.matrix),
@@ -163,7 +167,11 @@ def _mark(point: Point, every: Sequence[Point]) -> str:
         *([PurePath(point.workload).stem] if several("workload") else ()),
         *([f"{point.duration_s or 0:g}s"] if several("duration_s") else ()),
         *([point.accelerator.value] if several("accelerator") else ()),
-        *([f"prefix-{point.prefix_caching.value}"] if point.prefix_caching is not PrefixCaching.PROFILE else ()),
+        *(
+            [f"prefix-{point.prefix_caching.value}"]
+            if point.prefix_caching is not PrefixCaching.PROFILE
+            else ()
+        ),
         *([f"args-{_short(point.extra_args)}"] if point.extra_args else ()),
     ]
     return "-".join(words)
@@ -181,7 +189,9 @@ def _choice(
     traits: Traits,
 ) -> Choice:
     """`auto` is decided over all engines that are compared, so that they are compared on one accelerator."""
-    compared = [r for r in wanted if (r.model, r.release, r.role) == (request.model, request.release, request.role)]
+    compared = [
+        r for r in wanted if (r.model, r.release, r.role) == (request.model, request.release, request.role)
+    ]
     names = tuple(dict.fromkeys(name for r in compared for name in r.backends))
     on = accelerator(request.model_copy(update={"backends": names}))
     chosen, refused = planning.look_up(request, backends, traits(on))

@@ -49,6 +49,8 @@ LAYERS = (
         "orchestrator.quantizing",
     ),
     (
+        "orchestrator.basis",
+        "orchestrator.ends",
         "orchestrator.judging",
         "orchestrator.literal",
         "orchestrator.measure",
@@ -56,7 +58,7 @@ LAYERS = (
         "orchestrator.bench",
         "orchestrator.selftest",
     ),
-    ("orchestrator.invocation", "orchestrator.loading"),
+    ("orchestrator.invocation", "orchestrator.loading", "orchestrator.nights"),
     ("orchestrator.cli",),
 )
 ONLY_IMPORTERS = {

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from backends.contract import Backend
 from orchestrator.catalog import loader
-from orchestrator.catalog.loader import tomllib
 from orchestrator.catalog.positions import Place, lines, nearest
 from orchestrator.domain import matrix as schema
 from orchestrator.domain.matrix import Matrix, Pattern
@@ -37,13 +36,7 @@ def read(name: str, backends: Mapping[str, Backend]) -> MatrixFile:
     """The matrix in a TOML file, or the one of that name that comes with levelbench. RequestError with every
     mistake."""
     path = _path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"cannot read {path}: {error}", hint="name a TOML file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise RequestError(f"{path.name} is not TOML: {error}", hint="mend the line that is named") from error
+    text, tables = loader.parsed(path)
     known = _known(backends, path.parent)
     try:
         matrix = Matrix.model_validate(tables, context=known)

@@ -13,10 +13,13 @@ from orchestrator.cli.options import (
     CacheLimit,
     DockerContext,
     DockerHost,
+    LockPath,
     Port,
     RunsDir,
+    Wait,
     size_bytes,
 )
+from orchestrator.host.locks import host_path
 from orchestrator.invocation import Place
 from orchestrator.runtime.daemon import Daemon
 
@@ -42,6 +45,8 @@ def settings(
     docker_host: DockerHost = None,
     port: Port = 0,
     cache_limit: CacheLimit = None,
+    lock: LockPath = None,
+    wait: Wait = False,
 ) -> None:
     """Settings of this host; each may also come from the environment."""
     context.obj = Place(
@@ -53,4 +58,6 @@ def settings(
         port=port,
         token=next((value for name in SECRETS if (value := os.environ.get(name))), None),
         cache_limit_bytes=size_bytes(cache_limit),
+        lock_path=lock or host_path(),
+        wait=wait,
     )

@@ -102,6 +102,21 @@ Port = Annotated[
     ),
 ]
 
+LockPath = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--lock",
+        envvar="LEVELBENCH_LOCK",
+        help="File that stands for this host: one run at a time holds it. By default the same for all users.",
+    ),
+]
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait", envvar="LEVELBENCH_WAIT", help="Wait for a run that holds this host, instead of ending."
+    ),
+]
+
 
 def names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())

@@ -55,22 +55,22 @@ def _told_once(values: tuple[_T, ...]) -> tuple[_T, ...]:
     return values
 
 
-_LIST = (BeforeValidator(_one_or_more), AfterValidator(_told_once))
+Several = Annotated[tuple[_T, ...], BeforeValidator(_one_or_more), AfterValidator(_told_once)]
 BackendName = Annotated[str, _looked_up("backend")]
 ReleaseName = Annotated[str, _looked_up("release")]
 ModelName = Annotated[str, _looked_up("model")]
 WorkloadName = Annotated[str, _looked_up("workload")]
-Backends = Annotated[tuple[BackendName, ...], *_LIST]
-Releases = Annotated[tuple[ReleaseName, ...], *_LIST]
-Models = Annotated[tuple[ModelName, ...], *_LIST]
-Workloads = Annotated[tuple[WorkloadName, ...], *_LIST]
-Profiles = Annotated[tuple[Profile, ...], *_LIST]
+Backends = Several[BackendName]
+Releases = Several[ReleaseName]
+Models = Several[ModelName]
+Workloads = Several[WorkloadName]
+Profiles = Several[Profile]
 UserCount = Annotated[int, Field(strict=True, ge=1)]
-Users = Annotated[tuple[UserCount, ...], *_LIST]
-SystemPrompts = Annotated[tuple[SystemPrompt, ...], *_LIST]
-PrefixCachings = Annotated[tuple[PrefixCaching, ...], *_LIST]
-Accelerators = Annotated[tuple[AcceleratorChoice, ...], *_LIST]
-Causes = Annotated[tuple[FailureCause, ...], *_LIST]
+Users = Several[UserCount]
+SystemPrompts = Several[SystemPrompt]
+PrefixCachings = Several[PrefixCaching]
+Accelerators = Several[AcceleratorChoice]
+Causes = Several[FailureCause]
 Amount = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
@@ -168,7 +168,7 @@ class Moment(str, Enum):
 class Control(Point):
     """A cheap cell that is measured again and again: when its figures move, the host has drifted."""
 
-    at: Annotated[tuple[Moment, ...], *_LIST] = (Moment.START, Moment.MIDDLE, Moment.END)
+    at: Several[Moment] = (Moment.START, Moment.MIDDLE, Moment.END)
 
     @property
     def point(self) -> Point:
@@ -265,12 +265,12 @@ class Excluded(Value):
     reason: str
 
 
-def expand(matrix: Matrix, workloads: Mapping[str, Workload]) -> tuple[tuple[Point, ...], tuple[Excluded, ...]]:
+def expand(
+    matrix: Matrix, workloads: Mapping[str, Workload]
+) -> tuple[tuple[Point, ...], tuple[Excluded, ...]]:
     """The cells of the whole matrix, each once, and those that it excludes. The control cell is not among them."""
     every = dict.fromkeys(
-        point
-        for more in (Include(), *matrix.include)
-        for point in _product(matrix.axes, more, workloads)
+        point for more in (Include(), *matrix.include) for point in _product(matrix.axes, more, workloads)
     )
     out = {point: found for point in every if (found := _excluding(matrix, point)) is not None}
     excluded = tuple(Excluded(point=point, reason=found.reason) for point, found in out.items())
@@ -305,7 +305,10 @@ def faults(matrix: Matrix, workloads: Mapping[str, Workload]) -> list[Fault]:
         if not any(pattern.matches(point) for point in every)
     ]
     found += [
-        (place, f"{workload} ramps for {workloads[workload].ramp_s:g} s within its duration of {duration_s:g} s")
+        (
+            place,
+            f"{workload} ramps for {workloads[workload].ramp_s:g} s within its duration of {duration_s:g} s",
+        )
         for place, names, duration_s in _durations(matrix)
         for workload in names
         if workloads[workload].ramp_inside and duration_s <= workloads[workload].ramp_s

@@ -29,8 +29,8 @@ def artifact_label(backend: str, release: str, model: str) -> str:
 
 
 class Estimate(Value):
-    """What a group is going to take, in seconds, from `groups` earlier ones: before its first cell, beside each
-    load, and to take it down."""
+    """What a group is going to take, in seconds: before its first cell, beside each load, and to take it down. From
+    so many earlier `groups`; 0 means that it is guessed."""
 
     prepare_s: float
     per_cell_s: float
@@ -65,9 +65,19 @@ class GroupPlan(Value):
         """Estimate of everything before the first cell: as earlier groups took, else with nothing in the caches."""
         if self.estimate is not None:
             return self.estimate.prepare_s
-        build_s = sum(image.build.install_bytes for image in self.images) / IMAGE_BYTES_PER_S
-        steps_s = sum(step.output_bytes for step in self.all_steps) / STEP_BYTES_PER_S
-        return build_s + self.model.source.weights_bytes / WEIGHTS_BYTES_PER_S + steps_s + UP_S
+        return sum(self.makes.values()) + UP_S
+
+    @property
+    def makes(self) -> dict[tuple[str, str], float]:
+        """What is made or fetched before it can be started, and a guess of the seconds that each takes."""
+        images = {
+            (image.template, image.build.version): image.build.install_bytes / IMAGE_BYTES_PER_S
+            for image in self.images
+        }
+        source = self.model.source
+        label = artifact_label(self.group.backend, self.group.release, self.model.id)
+        steps = {(label, step.id): step.output_bytes / STEP_BYTES_PER_S for step in self.all_steps}
+        return images | {("weights", source.id): source.weights_bytes / WEIGHTS_BYTES_PER_S} | steps
 
     @property
     def minutes(self) -> float:
@@ -134,6 +144,10 @@ class Plan(Value):
             + sum(model.weights_bytes for model in self.models)
             + sum(steps.values())
         )
+
+    @property
+    def cells(self) -> int:
+        return sum(len(group.group.loads) for group in self.groups)
 
     @property
     def models(self) -> tuple[Model, ...]:
