@@ -22,7 +22,7 @@ from orchestrator.store.runs import RunFolder
 
 
 def run(plan: Plan, kit: Kit, folder: RunFolder) -> bool:
-    """Every group in turn; gives whether every cell has figures.
+    """Every group in turn; gives whether every cell came to figures that are not invalid.
 
     A CellError is recorded and the next group goes on; a backend and model that have failed twice the same way are
     not tried a third time. HostError and Interrupted end the run: after them nothing may be measured here.
@@ -33,16 +33,15 @@ def run(plan: Plan, kit: Kit, folder: RunFolder) -> bool:
         kit.console.say(f"group {number} of {len(plan.groups)}", "dim")
         ended.append(run_group(group, kit, folder, store, ended))
     tell_drift(ended, kit, folder)
-    complete = all(_has_figures(results) for results in ended)
+    complete = all(_are_sound(results) for results in ended)
     folder.journal("run-ended", complete=complete)
     return complete
 
 
 def run_alone(plan: Plan, kit: Kit, folder: RunFolder) -> bool:
-    """The only group of the plan, for somebody else's run, which goes on after it; gives whether every cell has
-    figures."""
+    """The only group of the plan, for somebody else's run, which goes on after it; gives whether every cell is sound."""
     (group,) = plan.groups
-    return _has_figures(run_group(group, kit, folder, _store(plan, kit)))
+    return _are_sound(run_group(group, kit, folder, _store(plan, kit)))
 
 
 def _store(plan: Plan, kit: Kit) -> Store:
@@ -51,8 +50,9 @@ def _store(plan: Plan, kit: Kit) -> Store:
     return store
 
 
-def _has_figures(results: Sequence[Result]) -> bool:
-    return all(result.failure is None for result in results)
+def _are_sound(results: Sequence[Result]) -> bool:
+    """Whether all have figures, and none that their own verdict calls invalid: those are as good as none."""
+    return all(r.metrics is not None and (r.verdict is None or not r.verdict.is_invalid) for r in results)
 
 
 def run_group(
@@ -122,11 +122,7 @@ def tell_drift(ended: Sequence[tuple[Result, ...]], kit: Kit, folder: RunFolder)
     controls = [r for results in ended for r in results if r.cell.group.role is Role.CONTROL]
     if not controls:
         return
-    moved = drift.drift(controls)
-    if moved is None:
-        told = ["the control cell has too few figures: whether the host drifted is not known"]
-    else:
-        told = [str(one) for one in moved] or ["the control cell did not move: the host was steady"]
+    moved, told = drift.drift(controls), drift.told(controls)
     folder.journal("control-judged", steady=None if moved is None else not moved, told=told)
     for line in told:
-        kit.console.say(line, "yellow" if moved or moved is None else "green")
+        kit.console.say(line, "green" if moved == () else "yellow")

@@ -98,7 +98,7 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
 
 
 def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:
-    """The whole run of a request. Gives its folder and whether every cell has figures."""
+    """The whole run of a request. Gives its folder and whether every cell is sound."""
     return carry_out(place, lambda: prepare(place, request, pull=True), console)
 
 
@@ -110,7 +110,7 @@ def carry_out(
     doing: str = "bench",
     work: Callable[[Plan, group.Kit, RunFolder], bool] = bench.run,
 ) -> tuple[RunFolder, bool]:
-    """Run what is prepared, alone on this host. Gives the run's folder and whether every cell has figures;
+    """Run what is prepared, alone on this host. Gives the run's folder and whether every cell is sound;
     reports are written whatever happens, from what is stored."""
     interrupts = Interrupts(lambda text: console.say(text, "bold yellow"))
     with interrupts.installed(), ExitStack() as stack:

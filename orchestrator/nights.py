@@ -59,7 +59,7 @@ def prepare(place: Place, wish: Wish, *, pull: bool) -> Prepared:
 
 def run(place: Place, wish: Wish, console: Console, *, new: bool) -> tuple[RunFolder, bool]:
     """The night of a matrix. One of the same matrix that was cut short is gone on with, unless a new one is asked
-    for. Gives the run's folder and whether every cell has figures."""
+    for. Gives the run's folder and whether every cell is sound."""
 
     def prepared() -> Prepared:
         folder = None if new else unfinished(place.runs_dir, wish)
@@ -73,7 +73,7 @@ def run(place: Place, wish: Wish, console: Console, *, new: bool) -> tuple[RunFo
 
 def resume(place: Place, name: str, console: Console, *, only_failed: bool) -> tuple[RunFolder, bool]:
     """Go on with a run: what has no end yet, or only the groups in which a cell failed, to measure those cells
-    again. Gives the folder and whether every cell of these groups has figures."""
+    again. Gives the folder and whether every cell of these groups is sound."""
 
     def prepared() -> Prepared:
         folder = RunFolder.find(place.runs_dir, name)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from backends.contract import Value
 from orchestrator.domain.intervals import Bounds
-from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Result
 
 
@@ -28,11 +27,19 @@ class Moved(Value):
 
 def drift(controls: Sequence[Result]) -> tuple[Moved, ...] | None:
     """What moved, in the order of the night. None where fewer than two of them can be believed: nobody knows."""
-    fit = [r for r in controls if r.metrics is not None and not _invalid(r)]
+    fit = [r for r in controls if r.metrics is not None and not (r.verdict and r.verdict.is_invalid)]
     if len(fit) < 2:  # noqa: PLR2004 - one figure cannot move
         return None
     first, *later = fit
     return tuple(moved for result in later for moved in _moved(first, result))
+
+
+def told(controls: Sequence[Result]) -> tuple[str, ...]:
+    """The same in words, also that nothing moved."""
+    moved = drift(controls)
+    if moved is None:
+        return ("the control cell has too few figures: whether the host drifted is not known",)
+    return tuple(str(one) for one in moved) or ("the control cell did not move: the host was steady",)
 
 
 def _moved(first: Result, now: Result) -> list[Moved]:
@@ -58,7 +65,3 @@ def _apart(one: Bounds | None, other: Bounds | None) -> bool:
     if one is None or other is None:
         return False
     return one.high < other.low or other.high < one.low
-
-
-def _invalid(result: Result) -> bool:
-    return result.verdict is not None and result.verdict.level is Level.INVALID
