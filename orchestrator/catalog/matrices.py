@@ -49,7 +49,7 @@ def read(name: str, backends: Mapping[str, Backend]) -> MatrixFile:
 
 
 def only(words: Sequence[str], backends: Mapping[str, Backend]) -> tuple[Pattern, ...]:
-    """`backend=vllm,lmdeploy` and `users=10` as one pattern; none for no words."""
+    """`backend=NAME,NAME` and `users=10` as one pattern; none for no words."""
     fields: dict[str, list[str | int]] = {}
     for word in words:
         name, equals, values = word.partition("=")

@@ -73,6 +73,7 @@ class _Walk:
         table: Place = ()
         keys = self._keys()
         for key in keys[:-1]:
+            self.found.setdefault((*table, key), line)
             table = self._newest((*table, key))
         table = (*table, keys[-1])
         if is_array:

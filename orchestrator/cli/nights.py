@@ -36,7 +36,7 @@ def matrix(
     only: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer reads it at run time, also on Python 3.10
         typer.Option(
-            "--only", help="Of these, only backend=vllm,lmdeploy or users=10. Repeatable: all must hold."
+            "--only", help="Of these, only backend=NAME,NAME or users=10. Repeatable: all must hold."
         ),
     ] = None,
     seed: Annotated[

@@ -109,7 +109,8 @@ def selftest(
     others = names(peers) if peers else ()
     stages = chosen(numbers(users), positive(duration), full=full)
     typer.echo(f"about {sum(s.seconds for s in stages):.0f} s; keep this host quiet", err=True)
-    found = measure(stages, others, shards=shards, environment=place.environment)
+    with place.alone("selftest", lambda text: typer.echo(text, err=True)):
+        found = measure(stages, others, shards=shards, environment=place.environment)
     if save:
         typer.echo(f"kept in {keep(place.cache_dir, found)}", err=True)
     if as_json:
