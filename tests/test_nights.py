@@ -132,6 +132,20 @@ def test_another_night_is_another_run(place: Place, runtime: FakeRuntime, how: s
     assert first.path != folder.path
 
 
+def test_a_finished_night_whose_repeat_was_cut_short_is_open_again(
+    place: Place, runtime: FakeRuntime
+) -> None:
+    """What counts is the last time that it was gone on with."""
+    runtime._fail = {"up": DIED}
+    folder, *_ = run(place)
+    assert folder.is_over
+    runtime._fail = {"up": HostError("no daemon")}
+    with pytest.raises(HostError):
+        nights.resume(place, folder.id, Console(StringIO()), only_failed=True)
+
+    assert not folder.is_over
+
+
 def test_an_older_night_that_was_cut_short_stays_so(place: Place, runtime: FakeRuntime) -> None:
     """Once a later one of the same matrix has been made, that is the newest state of things."""
     interrupted(place, runtime)

@@ -229,7 +229,7 @@ def test_the_hosts_lock_is_where_every_user_may_write(
 ) -> None:
     """The first such place, for whoever asks: what this user alone may write does not count."""
     own, shared, last = (tmp_path / name for name in ("own", "shared", "last"))
-    for folder, mode in ((own, 0o755), (shared, 0o1777), (last, 0o1777)):
+    for folder, mode in ((own, 0o1755), (shared, 0o1777), (last, 0o1777)):
         folder.mkdir()
         folder.chmod(mode)
     monkeypatch.setattr(locks, "PLACES", (tmp_path / "absent", own, shared, last))
