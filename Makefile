@@ -1,5 +1,5 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
-# Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
+# Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG
 #            PORT BASE RUN JSON PLAN KEEP METHOD WAIT
 # for nightly: MATRIX SUBSET ONLY SEED NEW RESUME FAILED
 # and for selftest: FULL SAVE PEERS SHARDS
@@ -10,7 +10,7 @@ VENV ?= .venv
 JOBS ?= 4
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
-unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG METHOD
+unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG METHOD
 unexport PORT BASE RUN MARK KEEP PEERS SHARDS MATRIX SUBSET ONLY SEED RESUME
 quoted = '$(subst ','\'',$(value $(1)))'
 word_of = $(if $(value $(1)),$(call quoted,$(1)))
@@ -18,7 +18,7 @@ option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
 LEVELBENCH = $(VENV)/bin/levelbench $(call option,base-image,BASE) $(call option,port,PORT) $(if $(WAIT),--wait)
 OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call option,users,USERS) \
 	$(call option,duration,DURATION) $(call option,workload,WORKLOAD) $(call option,profile,PROFILE) \
-	$(call option,release,RELEASE) $(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) \
+	$(call option,release,RELEASE) $(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) $(call option,gpus,GPUS) \
 	$(call option,prefix-cache,PREFIX_CACHE) $(call option,extra-arg,EXTRA_ARG) \
 	$(if $(JSON),--json)
 

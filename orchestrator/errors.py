@@ -3,6 +3,7 @@
 BenchError
 ├── RequestError    2  what was asked for: unknown name, impossible pair, bad value
 ├── HostError       3  the box: no daemon, no disk, port taken; nothing after it may be measured
+│   └── NotCleanError  the clean-room gate: something of others, or of an engine gone, is still there
 ├── CellError       4  this cell: build, start, load; recorded, the run goes on. Also invalid figures
 └── Interrupted   130  Ctrl-C, SIGTERM or SIGHUP, after teardown
 """
@@ -31,6 +32,10 @@ class RequestError(BenchError):
 
 class HostError(BenchError):
     exit_code = 3
+
+
+class NotCleanError(HostError):
+    """The clean-room gate refused the host."""
 
 
 class CellError(BenchError):

@@ -10,25 +10,33 @@ from time import perf_counter
 
 from tokenizers import Tokenizer
 
-from backends.contract import Accelerator, Backend, ImageSpec, Template
+from backends.contract import Accelerator, Backend, FailureCause, ImageSpec, Template
 from orchestrator import dolly, drawing, judging, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.basis import Basis
 from orchestrator.catalog import chat_template
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.console import Console
-from orchestrator.domain import attempts
+from orchestrator.domain import attempts, incidents
 from orchestrator.domain.cell import Cell
+from orchestrator.domain.cleanroom import Cleared, Moment, Wanted
+from orchestrator.domain.gpus import chosen
+from orchestrator.domain.looks import Sighting
 from orchestrator.domain.plan import GroupPlan
 from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
 from orchestrator.domain.result import Failure, Phase, StepRecord
+from orchestrator.domain.windows import Span
 from orchestrator.ends import Ends
 from orchestrator.errors import CellError, HostError
-from orchestrator.host import sources
+from orchestrator.host import sources, topology
+from orchestrator.host.gate import Gate, Pace
+from orchestrator.host.pinning import pinned
 from orchestrator.host.telemetry import Telemetry
+from orchestrator.host.watch import GpuWatch
 from orchestrator.interrupts import Interrupts
 from orchestrator.load.client import LoadClient
 from orchestrator.load.draw import Draw
+from orchestrator.passing import passed
 from orchestrator.ready import Ladder, effective, wait_until_ready
 from orchestrator.report.headline import one_line
 from orchestrator.runtime.checkout import Checkout
@@ -39,7 +47,8 @@ from orchestrator.store.runs import RunFolder
 @dataclass(frozen=True, slots=True)
 class Kit:
     """What a run works with. Tests put fakes in. `dolly_path` is where the article's prompts may lie,
-    `environment` ours, for the fetch of weights, `cache_limit_bytes` what models and artifacts may take."""
+    `environment` ours, for the fetch of weights, `cache_limit_bytes` what models and artifacts may take,
+    `pace` how patiently the clean-room gate looks."""
 
     runtime: Runtime
     backends: dict[str, Backend]
@@ -52,6 +61,7 @@ class Kit:
     interrupts: Interrupts
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     cache_limit_bytes: int | None = None
+    pace: Pace = field(default_factory=Pace)
 
 
 class Group:
@@ -77,6 +87,9 @@ class Group:
             environment=kit.environment,
             token=kit.token,
         )
+        self._cpus = topology.cpu_sets(self._uuids)
+        self._cleared: Cleared | None = None
+        self._befell = ""
         self._deployment: Deployment | None = None
         self._attempt = 1
         self._notes: tuple[str, ...] = ()
@@ -155,6 +168,18 @@ class Group:
                 raise
             return None
 
+    def gate(self, moment: Moment) -> None:
+        """Wait until the host is clean; NotCleanError when it does not become so. After a group that started
+        nothing there is nothing to look for."""
+        if moment is Moment.AFTER and self._cleared is None:
+            return
+        wanted = Wanted(gpus=self._uuids, memory_bytes=self._plan.memory_bytes)
+        kit = self._kit
+        looking = Gate(kit.cache_dir, wanted, lambda: kit.runtime.reap(dry_run=True), kit.pace)
+        with self.phase(Phase.GATE, moment.value):
+            cleared = passed(looking, moment, self._plan.group.id, self._folder, kit.console)
+        self._cleared = cleared if moment is Moment.BEFORE else None
+
     def basis(self, image: Image, weights: Artifact, outputs: Mapping[str, Artifact], draw: Draw) -> Basis:
         """Everything that the cells rest on."""
         spec = DeploymentSpec(
@@ -165,7 +190,8 @@ class Group:
             weights_dir=weights.folder,
             steps={name: made.folder for name, made in outputs.items()},
             log_path=self._log_path,
-            gpus=tuple(gpu.uuid for gpu in self._gpus()),
+            gpus=self._uuids,
+            cpus=self._cpus.engine,
             port=self._plan.port,
         )
         return Basis(
@@ -184,7 +210,8 @@ class Group:
         try:
             with self._kit.interrupts.deferred(), self.phase(Phase.UP):
                 deployment = self._deployment = self._kit.runtime.up(basis.spec)
-            yield deployment
+            with pinned(self._cpus.client):
+                yield deployment
         finally:
             self.down()
 
@@ -210,8 +237,9 @@ class Group:
     @contextmanager
     def telemetry(self, target: measure.Target, deployment: Deployment) -> Iterator[Telemetry]:
         """Everything that is read once a second while the cells run."""
+        self._watch = GpuWatch(self._uuids, lambda: self._kit.runtime.pids(deployment))
         found = [
-            *sources.gpu_sources([gpu.uuid for gpu in self._gpus()]),
+            *self._watch.sources(),
             sources.engine_source(lambda: self._kit.runtime.usage(deployment)),
             sources.client_source(target.client.pid or 0),
             sources.host_source(),
@@ -219,7 +247,10 @@ class Group:
         if target.metrics is not None:
             found.append(sources.metrics_source(deployment.url, target.metrics))
         with Telemetry(found) as telemetry:
-            yield telemetry
+            try:
+                yield telemetry
+            finally:
+                self._befell = incidents.words(telemetry.samples())
         for name, faults in telemetry.faults().items():
             self._folder.journal("telemetry-faults", source=name, count=faults.count, last=faults.last)
 
@@ -248,14 +279,24 @@ class Group:
         samples = telemetry.samples()
         emptied = None if target.reset_path is None else not notes
         costs = {
+            "gate": self._cleared,
             "content": basis.content(cell),
             "steps": basis.steps,
             "notes": (*self._notes, *notes),
             "phases_s": dict(self._phases_s),
         }
-        result = judging.result(loaded, samples, provenance, prefix_reset=emptied).model_copy(update=costs)
+        seen = self._sightings(loaded.span)
+        result = judging.result(loaded, samples, provenance, prefix_reset=emptied, sightings=seen)
+        result = result.model_copy(update=costs)
         self.ends.save(result, loaded.record.exchanges, loaded.during(samples))
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
+
+    def _sightings(self, span: Span) -> tuple[Sighting, ...]:
+        """Strangers on the GPUs while the load ran, noted in the journal."""
+        seen = self._watch.sightings(span.start_ns, span.end_ns)
+        for stranger in seen:
+            self._folder.journal("foreign-process", group=self._plan.group.id, who=stranger.text)
+        return seen
 
     def provenance(self, deployment: Deployment, basis: Basis) -> Provenance:
         return Provenance(
@@ -272,6 +313,8 @@ class Group:
             weights_digest=basis.weights.digest,
             prompts_name=basis.draw.prompts.name,
             prompts_digest=basis.draw.prompts.digest,
+            gpus=self._uuids,
+            cpus=self._cpus,
             packages=self._kit.checkout.packages,
             effective=effective(deployment, self._backend.readbacks(self._build)),
             deviations=self._plan.deviations,
@@ -310,11 +353,11 @@ class Group:
         return True
 
     def fail(self, error: CellError) -> None:
-        """Record the failure for every cell that has no end yet."""
+        """Record the failure for every cell that has no end yet; a GPU that failed before it is its cause."""
         failure = Failure(
             phase=self._phase,
-            cause=error.cause,
-            message=str(error),
+            cause=FailureCause.GPU if self._befell else error.cause,
+            message=f"{self._befell}: {error}" if self._befell else str(error),
             hint=error.hint,
             log_tail=error.log_tail,
         )
@@ -336,6 +379,11 @@ class Group:
             self._kit.console.step("from the cache")
         return artifact
 
+    @property
+    def _uuids(self) -> tuple[str, ...]:
+        return tuple(gpu.uuid for gpu in self._gpus())
+
     def _gpus(self) -> tuple[Gpu, ...]:
-        """The first GPU: one card serves one engine, as in the published benchmark."""
-        return self._kit.host.gpus[:1] if self._plan.group.accelerator is Accelerator.CUDA else ()
+        """Those that the group asks for: the first alone by default, as in the published benchmark."""
+        on_gpu = self._plan.group.accelerator is Accelerator.CUDA
+        return chosen(self._plan.group.gpus, self._kit.host.gpus) if on_gpu else ()

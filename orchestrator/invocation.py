@@ -15,11 +15,12 @@ from orchestrator import artifacts, bench, group, planning, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.console import Console
 from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice, RuntimeKind
+from orchestrator.domain.gpus import chosen as chosen_gpus
 from orchestrator.domain.model import Model
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Host
 from orchestrator.errors import BenchError, HostError
-from orchestrator.host import facts, preflight, scratch
+from orchestrator.host import facts, preflight, scratch, topology
 from orchestrator.host.findings import Finding, Level, require
 from orchestrator.host.locks import host_lock, host_path
 from orchestrator.interrupts import Interrupts
@@ -37,7 +38,17 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN_BYTES = 200 * 2**20
 DOLLY = "databricks-dolly-15k.jsonl"
 # What we put into the cache folder
-CACHED = ("models", "artifacts", "venvs", "wheels", "prompts", "bases.*", "images.lock", "levelbench-build-*")
+CACHED = (
+    "models",
+    "artifacts",
+    "venvs",
+    "wheels",
+    "prompts",
+    "bases.*",
+    "idle.*",
+    "images.lock",
+    "levelbench-build-*",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     backends, host = load_backends(), facts.host()
     accelerator = planning.choose_accelerator(request, backends, host)
     at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
-    traits = facts.traits(accelerator, host).model_copy(update=at_hand)
+    traits = topology.traits(accelerator, _asked(request, accelerator, host)).model_copy(update=at_hand)
     chosen, _ = planning.choose_builds(request, backends, traits)
     runtime, notes = choose(
         request.runtime,
@@ -95,6 +106,13 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     if accelerator is Accelerator.CUDA and not host.gpus:
         notes = (*notes, "no GPU was found here: this plan is for a GPU host")
     return Prepared(planning.plan(request, backends, traits, runtime.kind, notes), runtime, host, backends)
+
+
+def _asked(request: Request, accelerator: Accelerator, host: Host) -> Host:
+    """The host with the GPUs that the request names; a plan for a GPU host may be made on one without."""
+    if accelerator is Accelerator.CPU or not host.gpus:
+        return host
+    return host.model_copy(update={"gpus": chosen_gpus(request.gpus, host.gpus)})
 
 
 def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:

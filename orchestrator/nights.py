@@ -15,7 +15,7 @@ from orchestrator.domain import history
 from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
 from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.errors import RequestError, unknown
-from orchestrator.host import facts
+from orchestrator.host import facts, topology
 from orchestrator.invocation import Place, Prepared
 from orchestrator.matrix import Wish
 from orchestrator.runtime.choice import choose
@@ -36,7 +36,7 @@ def prepare(place: Place, wish: Wish, *, pull: bool) -> Prepared:
     at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
 
     def traits(accelerator: Accelerator) -> HostTraits:
-        return facts.traits(accelerator, host).model_copy(update=at_hand)
+        return topology.traits(accelerator, host).model_copy(update=at_hand)
 
     found = matrix.choices(
         wish, backends, lambda request: planning.choose_accelerator(request, backends, host), traits

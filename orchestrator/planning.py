@@ -47,6 +47,7 @@ class Request(Value):
     profile: Profile = Profile.DEFAULTS
     prefix_caching: PrefixCaching = PrefixCaching.PROFILE
     extra_args: tuple[str, ...] = ()
+    gpus: str = "1"
     workload: str | None = None
     users: tuple[int, ...] = ()
     duration_s: float | None = Field(default=None, gt=0)
@@ -339,6 +340,7 @@ def group(request: Request, backend: Backend, chosen: Chosen, runtime: RuntimeKi
         profile=request.profile,
         prefix_caching=request.prefix_caching,
         extra_args=extra,
+        gpus=request.gpus,
         runtime=runtime,
         dialect=asked.dialect,
         workload=workload,

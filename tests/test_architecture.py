@@ -54,6 +54,7 @@ LAYERS = (
         "orchestrator.judging",
         "orchestrator.literal",
         "orchestrator.measure",
+        "orchestrator.passing",
         "orchestrator.group",
         "orchestrator.bench",
         "orchestrator.selftest",

@@ -180,7 +180,7 @@ def test_bench_ends_in_a_report(bench: Bench) -> None:
     code, output = bench.run()
 
     assert 0 == code, output
-    assert {"run.json", "journal.jsonl", "cells", "logs", "report.md", "results.csv"} == {
+    assert {"run.json", "journal.jsonl", "cells", "gates", "logs", "report.md", "results.csv"} == {
         p.name for p in bench.run_folder.iterdir()
     }
     for load in ("u1", "u2"):

@@ -18,6 +18,7 @@ from orchestrator.cli.options import (
     BackendNames,
     Duration,
     ExtraArgs,
+    Gpus,
     ModelName,
     PrefixCache,
     ProfileName,
@@ -53,6 +54,7 @@ def bench(
     release: ReleaseName = "current",
     runtime: RuntimeName = RuntimeChoice.AUTO,
     accelerator: AcceleratorName = AcceleratorChoice.AUTO,
+    gpus: Gpus = "1",
     prefix_cache: PrefixCache = PrefixCaching.PROFILE,
     extra_arg: ExtraArgs = None,
     as_json: AsJson = False,
@@ -62,7 +64,7 @@ def bench(
     Without options: a real engine on the CPU with a small model made here, in under two minutes.
     """
     place: Place = context.obj
-    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator, gpus)
     options = (*asked, prefix_cache, extra_arg)
     folder, complete = invocation.execute(place, _request(place, *options), Console())
     show(folder, as_json=as_json)
@@ -82,13 +84,14 @@ def plan(
     release: ReleaseName = "current",
     runtime: RuntimeName = RuntimeChoice.AUTO,
     accelerator: AcceleratorName = AcceleratorChoice.AUTO,
+    gpus: Gpus = "1",
     prefix_cache: PrefixCache = PrefixCaching.PROFILE,
     extra_arg: ExtraArgs = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what `bench` would do with the same options, and touch nothing."""
     place: Place = context.obj
-    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
+    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator, gpus)
     options = (*asked, prefix_cache, extra_arg)
     prepared = invocation.prepare(place, _request(place, *options), pull=False)
     if as_json:
@@ -120,6 +123,7 @@ def _request(
     release: str,
     runtime: RuntimeChoice,
     accelerator: AcceleratorChoice,
+    gpus: str,
     prefix_caching: PrefixCaching,
     extra_args: list[str] | None,
 ) -> Request:
@@ -133,6 +137,7 @@ def _request(
         users=numbers(users),
         duration_s=positive(duration_s),
         accelerator=accelerator,
+        gpus=gpus,
         prefix_caching=prefix_caching,
         extra_args=tuple(extra_args or ()),
         runtime=runtime,

@@ -50,6 +50,12 @@ RuntimeName = Annotated[
 AcceleratorName = Annotated[
     AcceleratorChoice, typer.Option("--accelerator", help="auto: the GPU where there is one.")
 ]
+Gpus = Annotated[
+    str,
+    typer.Option(
+        "--gpus", help="How many GPUs an engine gets, or which: UUIDs, with commas (nvidia-smi -L)."
+    ),
+]
 PrefixCache = Annotated[
     PrefixCaching,
     typer.Option("--prefix-cache", help="Reuse of common prompt beginnings: as the profile says, on or off."),

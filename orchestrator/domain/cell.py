@@ -56,8 +56,9 @@ class Load(Value):
 
 class CellGroup(Value):
     """All cells that one deployment serves, in the order in which they run. `family` is the name under which
-    several engines' own forms of a model are compared. Of an endpoint that was up already nobody knows the
-    accelerator and the profile. `mark` tells it from other groups of the same run, where these fields do not."""
+    several engines' own forms of a model are compared; `gpus` says how many, or names them. Of an endpoint that was
+    up already nobody knows the accelerator and the profile. `mark` tells it from other groups of the same run, where
+    these fields do not."""
 
     backend: str
     release: str
@@ -68,6 +69,7 @@ class CellGroup(Value):
     profile: Profile | None
     prefix_caching: PrefixCaching = PrefixCaching.PROFILE
     extra_args: tuple[str, ...] = ()
+    gpus: str = "1"
     runtime: RuntimeKind
     dialect: Dialect
     workload: Workload

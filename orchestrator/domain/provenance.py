@@ -6,6 +6,7 @@ from pydantic import Field
 
 from backends.contract import Deviation, Value
 from orchestrator.domain.cell import RuntimeKind
+from orchestrator.domain.evidence import Apart
 
 
 class Gpu(Value):
@@ -29,6 +30,16 @@ class Host(Value):
     memory_bytes: int
     python: str
     gpus: tuple[Gpu, ...] = ()
+
+
+class CpuSets(Value):
+    """The CPUs of the engine and of the load client, and the NUMA nodes of the engine's. Without any the engine
+    may run on all."""
+
+    engine: tuple[int, ...]
+    client: tuple[int, ...]
+    nodes: tuple[int, ...] = ()
+    apart: Apart
 
 
 class Image(Value):
@@ -57,6 +68,8 @@ class Provenance(Value):
     weights_digest: str | None
     prompts_name: str
     prompts_digest: str
+    gpus: tuple[str, ...] | None = Field(default=None, description="UUIDs of those that the engine was given")
+    cpus: CpuSets | None = Field(default=None, description="who ran on which CPUs")
     packages: dict[str, str] = Field(description="versions of levelbench's own dependencies")
     effective: dict[str, str] = Field(default_factory=dict, description="settings read back from the engine")
     deviations: tuple[Deviation, ...] = ()

@@ -34,6 +34,11 @@ class Reason(str, Enum):
     PREFIX_CACHE_KEPT = "prefix-cache-kept"
     THROTTLED = "throttled"
     FOREIGN_PROCESS = "foreign-process"
+    XID = "xid"
+    GPU_LOST = "gpu-lost"
+    ECC_ERRORS = "ecc-errors"
+    HOST_BUSY = "host-busy"
+    CLIENT_NOT_APART = "client-not-apart"
     CLIENT_SATURATED = "client-saturated"
     CLIENT_LATE = "client-late"
     CLIENT_LAG = "client-lag"
@@ -57,8 +62,13 @@ TEXTS = {
     Reason.OUTPUTS_CUT: "{share:.0%} of the answers ended at their limit, not by themselves",
     Reason.CANARIES_DIFFER: "{differing} of {n} greedy answers under load were not those of a single user",
     Reason.PREFIX_CACHE_KEPT: "the prefix cache could not be emptied before the load: prompts may hit earlier ones",
-    Reason.THROTTLED: "a GPU was slowed down for heat or power during {share:.1%} of the window",
-    Reason.FOREIGN_PROCESS: "processes of others were seen on the GPUs: {n}",
+    Reason.THROTTLED: "a GPU was slowed down for heat or power during {share:.1%} of the window{by}",
+    Reason.FOREIGN_PROCESS: "{n} processes of others were seen on the GPUs{who}",
+    Reason.XID: "the driver reported Xid {xids}",
+    Reason.GPU_LOST: "{gpus} fell off the bus",
+    Reason.ECC_ERRORS: "memory errors on the GPUs: {uncorrected:.0f} uncorrected, {corrected:.0f} corrected",
+    Reason.HOST_BUSY: "others used {others:.1f} of this host's {cpus} CPUs while the load ran",
+    Reason.CLIENT_NOT_APART: "the load client and the engine take from each other: {how}",
     Reason.CLIENT_SATURATED: "the load client used {share:.0%} of a core: it may be what was measured",
     Reason.CLIENT_LATE: (
         "the load client woke up to {late_ms:.0f} ms late: the host was too busy, and times are too long by as much"

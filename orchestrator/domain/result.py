@@ -9,6 +9,7 @@ from pydantic import Field
 from backends.contract import FailureCause, Value
 from orchestrator.domain.article import Article
 from orchestrator.domain.cell import Cell
+from orchestrator.domain.cleanroom import Cleared
 from orchestrator.domain.content import Content
 from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
 from orchestrator.domain.metrics import Metrics
@@ -25,6 +26,7 @@ class Phase(str, Enum):
     IMAGE = "image"
     WEIGHTS = "weights"
     STEPS = "steps"
+    GATE = "gate"
     UP = "up"
     READY = "ready"
     WARMUP = "warm-up"
@@ -79,6 +81,7 @@ class Result(Value):
         default=None, description="what a later run must share to reuse this cell"
     )
     failure: Failure | None = None
+    gate: Cleared | None = Field(default=None, description="the host before the deployment")
     steps: tuple[StepRecord, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="what a reader must know of how it was measured")
     phases_s: dict[Phase, float] = Field(default_factory=dict)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from backends.contract import Value
+from orchestrator.domain import incidents
 from orchestrator.domain.counts import UNREAD_S, PromptOffsets, TokenCounts
 from orchestrator.domain.distribution import Distribution
 from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
@@ -27,7 +28,6 @@ COUNTER_EDGES_S = 2 * UNREAD_S
 MAX_CUT_SHARE = 0.25
 # Another batch adds up in another order, and a greedy answer may turn at any token where two are nearly alike.
 MAX_CANARY_SHARE = 0.3
-MAX_THROTTLED_SHARE = 0.01
 MAX_CLIENT_CPU_SHARE = 0.8
 # Silence of all users at once: beyond this and twice the longest TTFT it is no waiting for first tokens.
 MAX_SILENCE_S = 2.0
@@ -79,11 +79,11 @@ def _not_checked(case: _Case) -> tuple[Reason, ...]:
         Reason.OUTPUTS_CUT: seen.natural_ends is not None,
         Reason.CANARIES_DIFFER: bool(seen.canaries),
         Reason.PREFIX_CACHE_KEPT: seen.prefix_reset is not None,
-        Reason.THROTTLED: seen.throttled_share is not None,
-        Reason.FOREIGN_PROCESS: seen.foreign_processes is not None,
         Reason.CLIENT_LAG: bool(m.client_lag_s.n),
     }
-    return tuple(reason for reason, is_so in looked.items() if not is_so)
+    unlooked = {reason for reason, is_so in looked.items() if not is_so}
+    unlooked.update(incidents.not_looked_for(seen))
+    return tuple(reason for reason in Reason if reason in unlooked)
 
 
 def _tokens(case: _Case) -> Iterator[Finding]:
@@ -217,15 +217,8 @@ def _prefix(case: _Case) -> Iterator[Finding]:
         yield finding(Reason.PREFIX_CACHE_KEPT)
 
 
-def _throttled(case: _Case) -> Iterator[Finding]:
-    share = case.evidence.throttled_share or 0.0
-    if share > MAX_THROTTLED_SHARE:
-        yield finding(Reason.THROTTLED, share=share)
-
-
-def _foreign(case: _Case) -> Iterator[Finding]:
-    if case.evidence.foreign_processes:
-        yield finding(Reason.FOREIGN_PROCESS, n=case.evidence.foreign_processes)
+def _incidents(case: _Case) -> Iterator[Finding]:
+    yield from incidents.findings(case.evidence)
 
 
 def _client(case: _Case) -> Iterator[Finding]:
@@ -270,8 +263,7 @@ _CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
     _cut,
     _canaries,
     _prefix,
-    _throttled,
-    _foreign,
+    _incidents,
     _client,
     _late,
     _lag,

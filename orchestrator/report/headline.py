@@ -85,7 +85,8 @@ def remarks(field: Field, names: Names) -> list[str]:
 
 def _remarks(result: Result) -> list[str]:
     findings = result.verdict.findings if result.verdict else ()
-    return [*(f"{finding.level.value}, {finding.text}" for finding in findings), *result.notes]
+    told = (*result.notes, *(result.gate.remarks if result.gate else ()))
+    return [*(f"{finding.level.value}, {finding.text}" for finding in findings), *told]
 
 
 def _section(field: Field, names: Names) -> list[str]:

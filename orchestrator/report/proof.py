@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from backends.contract import Deviation
 from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.cpus import ranges
 from orchestrator.domain.distribution import MIN_SAMPLES
-from orchestrator.domain.provenance import Host, Image, Provenance
+from orchestrator.domain.provenance import CpuSets, Host, Image, Provenance
 from orchestrator.domain.result import Result
 from orchestrator.domain.windows import ACTIVE_SHARE
 from orchestrator.domain.workload import EVERY_LENGTH, PromptSpec, Workload
@@ -95,6 +96,11 @@ def _tool(p: Provenance) -> str:
     )
 
 
+def _cpus(sets: CpuSets) -> str:
+    nodes = f" (NUMA node {ranges(sets.nodes)})" if sets.nodes else ""
+    return f"Engine on CPUs {ranges(sets.engine)}{nodes}, load client on {ranges(sets.client)}"
+
+
 def _engine(group: CellGroup, p: Provenance, names: Names) -> list[str]:
     weights = f"Weights {layout.code(p.weights_digest)}; prompts " if p.weights_digest else "Prompts "
     env = [f"Environment: {layout.code(_pairs(p.env))}"] if p.env else []
@@ -103,6 +109,7 @@ def _engine(group: CellGroup, p: Provenance, names: Names) -> list[str]:
         f"Engine version {p.engine_version}, in {p.runtime.value} ({p.runtime_version})",
         *([_image(p.image)] if p.image else []),
         f"{weights}{p.prompts_name}, {layout.code(p.prompts_digest)}",
+        *([_cpus(p.cpus)] if p.cpus else []),
         *([f"Command: {layout.code(' '.join(p.argv))}"] if p.argv else []),
     ]
     return [f"### {names[group]}, {group.model}", layout.bullets([*lines, *env, *effective])]

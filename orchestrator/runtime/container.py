@@ -9,6 +9,7 @@ from typing import Any
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from backends.contract import Launch
+from orchestrator.domain.cpus import ranges
 from orchestrator.render import FILES_IN_IMAGE
 from orchestrator.runtime.interface import CommandSpec
 from orchestrator.runtime.placement import Placement
@@ -64,6 +65,7 @@ def options(
         "environment": place.env(launch),
         "mounts": mounts,
         "device_requests": _gpus(spec.gpus),
+        "cpuset_cpus": ranges(spec.cpus) or None,
         "read_only": launch.read_only_root,
         "tmpfs": {mount.value: TMPFS for mount in launch.writable},
         "user": launch.user,

@@ -134,6 +134,10 @@ class DockerRuntime:
     def usage(self, deployment: Deployment) -> Usage | None:
         return self._usage(deployment.handle)
 
+    def pids(self, deployment: Deployment) -> frozenset[int] | None:
+        pid = self._pid(deployment.handle)
+        return frozenset() if pid is None else cgroup_usage.pids(pid, deployment.handle)
+
     def run(self, spec: JobSpec, on_line: Progress, watch: Callable[[], None]) -> JobEnd:
         placement = container.placement(spec, spec.step, out=container.output(spec.step.id))
         write_files(spec.step, placement, spec.config_dir)
@@ -213,11 +217,16 @@ class DockerRuntime:
         return State(running=False, exit_code=found["ExitCode"], oom_killed=bool(found["OOMKilled"]))
 
     def _usage(self, container_id: str) -> Usage | None:
+        pid = self._pid(container_id)
+        return None if pid is None else cgroup_usage.usage(pid, container_id)
+
+    def _pid(self, container_id: str) -> int | None:
+        """Of its main process; None when it is gone."""
         try:
             pid = int(self.client.api.inspect_container(container_id)["State"]["Pid"])
         except (DockerException, requests.exceptions.RequestException):
             return None
-        return cgroup_usage.usage(pid, container_id) if pid else None
+        return pid or None
 
     def _own(self, spec: JobSpec) -> None:
         """Make the output this user's, whoever wrote it: only root may do that, so a container does."""

@@ -23,7 +23,7 @@ Progress = Callable[[str], None]
 class CommandSpec:
     """What every command of an engine is given. `weights_dir` is the host's folder, mounted read-only under
     the name `model_folder`, which some engines take a hint from; `steps` are the outputs of earlier steps,
-    read-only too; `gpus` are UUIDs. The command's whole output goes to `log_path`.
+    read-only too; `gpus` are UUIDs; `cpus` those that it may run on, without any all. The command's whole output goes to `log_path`.
     """
 
     name: str
@@ -33,6 +33,7 @@ class CommandSpec:
     log_path: Path
     steps: Mapping[str, Path] = field(default_factory=dict)
     gpus: tuple[str, ...] = ()
+    cpus: tuple[int, ...] = ()
 
     @property
     def config_dir(self) -> Path:
@@ -131,6 +132,9 @@ class Runtime(Protocol):
 
     def usage(self, deployment: Deployment) -> Usage | None:
         """CPU and memory of all its processes, or None when it is gone."""
+
+    def pids(self, deployment: Deployment) -> frozenset[int] | None:
+        """The numbers of all its processes as this host counts them; None when they cannot be told from here."""
 
     def down(self, deployment: Deployment) -> None:
         """Stop, kill, remove; prove it gone. HostError when that cannot be proven. Idempotent."""

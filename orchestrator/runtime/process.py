@@ -102,6 +102,10 @@ class ProcessRuntime:
         engine = self._engines.get(deployment.name)
         return None if engine is None else engine.session.usage()
 
+    def pids(self, deployment: Deployment) -> frozenset[int] | None:
+        engine = self._engines.get(deployment.name)
+        return frozenset() if engine is None else frozenset(p.pid for p in engine.session.members())
+
     def down(self, deployment: Deployment) -> None:
         """As a container's stop: SIGTERM to the engine alone; when it has ended, or its time, all are killed."""
         engine = self._engines.get(deployment.name)
@@ -146,6 +150,7 @@ class ProcessRuntime:
             folder=scratch,
             log_path=spec.log_path,
             ulimits=launch.ulimits,
+            cpus=spec.cpus,
         )
 
 

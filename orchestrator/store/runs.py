@@ -26,6 +26,7 @@ JOURNAL = "journal.jsonl"
 CELLS = "cells"
 SUPERSEDED = "superseded"
 LOGS = "logs"
+GATES = "gates"
 LATEST = "latest"
 REPORT = "report.md"
 TABLE = "results.csv"
@@ -143,6 +144,13 @@ class RunFolder:
         with files.translated(folder):
             folder.mkdir(exist_ok=True)
         return folder / f"{name}.log"
+
+    def gate_path(self, name: str) -> Path:
+        """Where what the gate saw is kept: also where it refused, and no result holds it."""
+        folder = self.path / GATES
+        with files.translated(folder):
+            folder.mkdir(exist_ok=True)
+        return folder / f"{name}.json"
 
     def results(self) -> tuple[Stored, ...]:
         """Every cell of the plan, then any other that has a folder."""

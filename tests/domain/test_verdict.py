@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.counts import PromptOffsets, TokenCounts
 from orchestrator.domain.distribution import Distribution, distribution
-from orchestrator.domain.evidence import Evidence
+from orchestrator.domain.evidence import Apart, Evidence, Xid
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.metrics import Metrics, summarise
 from orchestrator.domain.reasons import TEXTS, Level, Reason
@@ -176,8 +176,16 @@ def _clean() -> list[Exchange]:
 
 LOOKED_AT_ALL = Evidence(
     engine_tokens=82.0,
+    gpus=1,
     throttled_share=0.0,
     foreign_processes=0,
+    xids=(),
+    gpus_lost=(),
+    ecc_corrected=0.0,
+    ecc_uncorrected=0.0,
+    others_cpus=0.8,
+    host_cpus=8,
+    client_apart=Apart.CORES,
     natural_ends=True,
     canaries=10,
     prefix_reset=True,
@@ -187,8 +195,14 @@ LOOKED_AT_ALL = Evidence(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"throttled_share": 0.02}, Reason.THROTTLED),
+        ({"throttled_share": 0.011}, Reason.THROTTLED),
+        ({"throttled_share": 0.2}, Reason.THROTTLED),
         ({"foreign_processes": 1}, Reason.FOREIGN_PROCESS),
+        ({"xids": (Xid(gpu="gpu0", code=31),)}, Reason.XID),
+        ({"ecc_corrected": 1.0}, Reason.ECC_ERRORS),
+        ({"others_cpus": 0.81}, Reason.HOST_BUSY),
+        ({"client_apart": Apart.THREADS}, Reason.CLIENT_NOT_APART),
+        ({"client_apart": Apart.NOT}, Reason.CLIENT_NOT_APART),
         ({"canaries_differing": 4}, Reason.CANARIES_DIFFER),
         ({"prefix_reset": False}, Reason.PREFIX_CACHE_KEPT),
         ({"engine_tokens": 200.0}, Reason.COUNTS_DISAGREE),
@@ -200,6 +214,61 @@ def test_each_piece_of_evidence_can_speak_against_a_cell(changes: dict[str, Any]
     verdict = judge(good(), users=2, evidence=LOOKED_AT_ALL.model_copy(update=changes))
 
     assert (Level.SUSPECT, [reason]) == (verdict.level, reasons(verdict))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "text"),
+    [
+        (
+            {"throttled_share": 0.201, "throttled_by": "gpu0 hw_thermal"},
+            Reason.THROTTLED,
+            "a GPU was slowed down for heat or power during 20.1% of the window (gpu0 hw_thermal)",
+        ),
+        (
+            {"foreign_processes": 2, "foreign_computing": 1, "foreign": ("process 7 python on gpu0",)},
+            Reason.FOREIGN_PROCESS,
+            "2 processes of others were seen on the GPUs: process 7 python on gpu0",
+        ),
+        (
+            {"xids": (Xid(gpu="gpu0", code=31), Xid(gpu="gpu1", code=79))},
+            Reason.XID,
+            "the driver reported Xid 31 on gpu0, 79 on gpu1",
+        ),
+        ({"gpus_lost": ("gpu1",)}, Reason.GPU_LOST, "gpu1 fell off the bus"),
+        (
+            {"ecc_uncorrected": 1.0, "ecc_corrected": 3.0},
+            Reason.ECC_ERRORS,
+            "memory errors on the GPUs: 1 uncorrected, 3 corrected",
+        ),
+    ],
+)
+def test_what_breaks_a_gpu_makes_its_figures_invalid(
+    changes: dict[str, Any], reason: Reason, text: str
+) -> None:
+    """The card itself, a stranger that computes, or a fifth of the window slowed down; said in words."""
+    verdict = judge(good(), users=2, evidence=LOOKED_AT_ALL.model_copy(update=changes))
+
+    assert (Level.INVALID, [(reason, text)]) == (
+        verdict.level,
+        [(f.reason, f.text) for f in verdict.findings],
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [
+        (0, []),
+        (1, [Reason.THROTTLED, Reason.FOREIGN_PROCESS, Reason.XID, Reason.GPU_LOST, Reason.ECC_ERRORS]),
+    ],
+)
+def test_without_a_gpu_there_is_nothing_to_look_for_on_one(gpus: int, expected: list[Reason]) -> None:
+    """With one that nobody looked at, that is said."""
+    nobody = Evidence(gpus=gpus)
+    gpu_reasons = {Reason.THROTTLED, Reason.FOREIGN_PROCESS, Reason.XID, Reason.GPU_LOST, Reason.ECC_ERRORS}
+    not_checked = judge(good(), users=2, evidence=nobody).not_checked
+
+    assert expected == [reason for reason in not_checked if reason in gpu_reasons]
+    assert Reason.CLIENT_NOT_APART in not_checked
 
 
 @pytest.mark.parametrize(
@@ -251,7 +320,7 @@ def test_what_nobody_looked_at_is_said() -> None:
         evidence=LOOKED_AT_ALL,
     ).not_checked
 
-    assert (9, ()) == (len(nothing), everything)
+    assert (14, ()) == (len(nothing), everything)
     assert Reason.CANARIES_DIFFER in nothing
 
 

@@ -209,7 +209,7 @@ def test_what_a_dead_orchestrator_left_is_reaped(tmp_path: Path, venv: Path) -> 
 
 def test_a_launcher_whose_orchestrator_is_gone_already_starts_nothing(tmp_path: Path) -> None:
     """The orchestrator may die before the launcher can ask to be told."""
-    argv = [sys.executable, "-I", launcher.__file__, "1", "{}", "touch", str(tmp_path / "started")]
+    argv = [sys.executable, "-I", launcher.__file__, "1", "{}", "[]", "touch", str(tmp_path / "started")]
 
     assert launcher.CANNOT_START == subprocess.run(argv, check=False).returncode
     assert not (tmp_path / "started").exists()
@@ -218,7 +218,7 @@ def test_a_launcher_whose_orchestrator_is_gone_already_starts_nothing(tmp_path: 
 @pytest.mark.parametrize(("code", "expected"), [("raise SystemExit(3)", 3), ("import os; os.abort()", 134)])
 def test_the_launcher_passes_the_end_on(code: str, expected: int) -> None:
     """An exit code as it is, a signal as 128+n."""
-    argv = [sys.executable, "-I", launcher.__file__, str(os.getpid()), "{}", sys.executable, "-c", code]
+    argv = [sys.executable, "-I", launcher.__file__, str(os.getpid()), "{}", "[]", sys.executable, "-c", code]
 
     assert expected == subprocess.run(argv, check=False, capture_output=True).returncode
 
