@@ -228,8 +228,10 @@ class Group:
             loaded = measure.load(target, cell, self._kit.console)
         samples = telemetry.samples()
         emptied = None if target.reset_path is None else not notes
-        costs = {"steps": tuple(self._steps), "notes": notes, "phases_s": dict(self._phases_s)}
-        result = judging.result(loaded, samples, provenance, prefix_reset=emptied).model_copy(update=costs)
+        result = judging.result(loaded, samples, provenance, prefix_reset=emptied)
+        told = (*result.notes, *notes)
+        costs = {"steps": tuple(self._steps), "notes": told, "phases_s": dict(self._phases_s)}
+        result = result.model_copy(update=costs)
         self._save(result, loaded.record.exchanges, loaded.during(samples))
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
 

@@ -32,6 +32,7 @@ def result(
         article=loaded.article,
         telemetry=summary,
         provenance=provenance,
+        notes=loaded.notes,
     )
 
 
@@ -55,4 +56,5 @@ def evidence(
         canaries=canaries,
         canaries_differing=differing,
         prefix_reset=prefix_reset,
+        asked_per_s=loaded.asked_per_s,
     )

@@ -17,9 +17,10 @@ from orchestrator import dolly, drawing, endpoint, judging, measure
 from orchestrator.catalog import chat_template, loader
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.console import Console
-from orchestrator.domain.cell import Cell, CellGroup, Load, RuntimeKind
+from orchestrator.domain.cell import Cell, CellGroup, RuntimeKind, loads
 from orchestrator.domain.provenance import Provenance
-from orchestrator.domain.workload import PromptSource, Workload
+from orchestrator.domain.request import Slo
+from orchestrator.domain.workload import Arrivals, PromptSource, Workload
 from orchestrator.drawing import GUESSED
 from orchestrator.endpoint import Endpoint
 from orchestrator.errors import BenchError, CellError, RequestError
@@ -51,6 +52,9 @@ class LoadRequest(Value):
     template: Template = Template.MESSAGES
     workload: str = "load"
     users: tuple[int, ...] = ()
+    rates: tuple[float, ...] = ()
+    arrivals: Arrivals | None = None
+    slo: Slo | None = None
     duration_s: float | None = None
     ramp_s: float | None = None
     think_s: float | None = None
@@ -119,19 +123,19 @@ def plan(request: LoadRequest) -> CellGroup:
         runtime=RuntimeKind.ENDPOINT,
         dialect=request.dialect,
         workload=workload,
-        loads=tuple(Load(users=u, system_prompt=s) for s in workload.system_prompts for u in workload.users),
+        loads=loads(workload),
     )
 
 
 def _workload(request: LoadRequest) -> Workload:
     base = loader.workload(request.workload)
-    load = {"users": request.users or None, "duration_s": request.duration_s, "ramp_s": request.ramp_s}
+    load = {"duration_s": request.duration_s, "ramp_s": request.ramp_s, "think_s": request.think_s}
     sampling = {"max_tokens": request.max_tokens, "temperature": request.temperature}
-    changes: dict[str, Any] = _given({**load, "think_s": request.think_s})
+    changes: dict[str, Any] = _given({**load, "slo": request.slo}) | _loop(request, base)
     changes["sampling"] = base.sampling.model_dump() | _given(sampling)
     changes["sampling"]["ignore_eos"] = request.ignore_eos or base.sampling.ignore_eos
     if request.prompts is not None:
-        changes["prompts"] = _prompts(request.prompts)
+        changes["prompts"] = _prompts(request.prompts, changes.get("arrivals"))
     try:
         workload = Workload.model_validate(base.model_dump() | changes)
     except ValidationError as error:
@@ -147,12 +151,31 @@ def _workload(request: LoadRequest) -> Workload:
     return workload
 
 
+def _loop(request: LoadRequest, base: Workload) -> dict[str, Any]:
+    """Users make a closed loop, rates and arrivals an open one; neither is the workload's."""
+    if request.users and (request.rates or request.arrivals):
+        raise RequestError(
+            "users are a closed loop, a rate is an open one", hint="give --users, or --rate and --arrivals"
+        )
+    if request.users:
+        return {"users": request.users, "rates": (), "arrivals": None}
+    if not (request.rates or request.arrivals):
+        return {}
+    if request.think_s is not None:
+        raise RequestError("nobody thinks in an open loop", hint="leave --think out")
+    arrivals = request.arrivals or base.arrivals or Arrivals.POISSON
+    rates = request.rates or (() if arrivals is Arrivals.TRACE else base.rates)
+    return {"users": (), "rates": rates, "arrivals": arrivals}
+
+
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _prompts(word: str) -> dict[str, Any]:
-    """One of the sets that come with levelbench, else a file."""
+def _prompts(word: str, arrivals: Arrivals | None) -> dict[str, Any]:
+    """One of the sets that come with levelbench, else a file; of a trace where its times are kept to."""
+    if arrivals is Arrivals.TRACE:
+        return {"source": PromptSource.TRACE, "path": word}
     known = {source.value for source in (PromptSource.OWN, PromptSource.DOLLY, PromptSource.AUTO)}
     return {"source": word} if word in known else {"source": PromptSource.FILE, "path": word}
 
@@ -233,19 +256,18 @@ def _measure(
     with interrupts.deferred("ending the load; what was measured is kept"):
         with console.phase(f"measure {cell.load.id}"):
             loaded = measure.load(target, cell, console, stop=lambda: interrupts.pending)
-        notes = _notes(loaded, interrupted=interrupts.pending)
+        interrupted = _interrupted(loaded) if interrupts.pending else ()
         samples = telemetry.samples()
         result = judging.result(loaded, samples, provenance, prefix_reset=None)
-        result = result.model_copy(update={"notes": notes})
+        result = result.model_copy(update={"notes": (*result.notes, *interrupted)})
         cell_folder.save(result, exchanges=loaded.record.exchanges, samples=loaded.during(samples))
         folder.journal("cell-ended", cell=cell.id, failed=False)
         console.say(f"    {cell.load.id}: {one_line(result)}")
 
 
-def _notes(loaded: measure.Loaded, *, interrupted: bool) -> tuple[str, ...]:
+def _interrupted(loaded: measure.Loaded) -> tuple[str, ...]:
     lasted_s = (loaded.span.end_ns - loaded.span.start_ns) / 1e9
-    length_s = loaded.cell.group.workload.length_s
-    return (f"interrupted after {lasted_s:.1f} of {length_s:g} s",) if interrupted else ()
+    return (f"interrupted after {lasted_s:.1f} of {loaded.cell.group.workload.length_s:g} s",)
 
 
 def _provenance(draw: Draw, request: LoadRequest, found: Endpoint) -> Provenance:

@@ -24,7 +24,7 @@ from backends.contract import (
     Value,
 )
 from orchestrator.catalog import loader
-from orchestrator.domain.cell import CellGroup, Load, RuntimeChoice, RuntimeKind
+from orchestrator.domain.cell import CellGroup, RuntimeChoice, RuntimeKind, loads
 from orchestrator.domain.model import Model
 from orchestrator.domain.plan import GroupPlan, Plan, Refused, artifact_label
 from orchestrator.domain.workload import Workload
@@ -116,6 +116,11 @@ def shape(request: Request, accelerator: Accelerator) -> Workload:
     if any(n < 1 for n in request.users):
         raise RequestError("users must be 1 or more", hint="for example USERS=1,4,16")
     changes: dict[str, object] = {}
+    if request.users and workload.arrivals is not None:
+        raise RequestError(
+            f"workload {name!r} is an open loop: it has rates, no users",
+            hint="change its rates in a TOML file",
+        )
     if request.users:
         changes["users"] = tuple(dict.fromkeys(request.users))
     if request.duration_s is not None:
@@ -321,7 +326,7 @@ def _group(
         runtime=runtime,
         dialect=asked.dialect,
         workload=workload,
-        loads=tuple(Load(users=u, system_prompt=s) for s in workload.system_prompts for u in workload.users),
+        loads=loads(workload),
     )
     return GroupPlan(
         group=group,

@@ -71,13 +71,18 @@ class Task(Value):
 @dataclass(frozen=True)
 class PromptSet:
     """What a workload draws from. `digest` identifies the file and what was kept of it. `turns` says how many
-    neighbouring prompts are the turns of each session."""
+    neighbouring prompts are the turns of each session, `times_s` when each came in the trace that it is from."""
 
     name: str
     digest: str
     prompts: tuple[Prompt, ...]
     turns: tuple[int, ...] = ()
-    in_order: bool = False
+    times_s: tuple[float, ...] = ()
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the order of the file is kept: a trace's is part of it."""
+        return bool(self.times_s)
 
     @property
     def sessions(self) -> tuple[range, ...]:
@@ -120,7 +125,7 @@ def load(
     if spec.source is PromptSource.TRACE:
         arrivals = traces.read(file.content, str(file.path))
         texts = traces.prompts(arrivals, words(), spec.seed)
-        return PromptSet(file.name, _text_digest(texts), texts, in_order=True)
+        return PromptSet(file.name, _text_digest(texts), texts, times_s=tuple(a.at_s for a in arrivals))
     if spec.source is PromptSource.SESSIONS:
         talks = sessions.read(file.content, str(file.path))
         return PromptSet(file.name, _text_digest(talks.prompts), talks.prompts, talks.turns)

@@ -15,7 +15,7 @@ class Evidence(Value):
     `canaries`, `canaries_differing`: greedy requests within the load, and those whose answer was not the one that
     a single user got before it.
     `prefix_reset`: whether the engine's prefix cache was emptied before the load.
-    `asked_per_s`: requests per second that an open loop was to send.
+    `asked_per_s`: requests per second that an open loop was to send in the steady window, by its schedule.
     """
 
     engine_tokens: float | None = None

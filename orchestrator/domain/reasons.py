@@ -24,6 +24,8 @@ class Reason(str, Enum):
     FEW_REQUESTS = "few-requests"
     USERS_DIED = "users-died"
     LOAD_NOT_REACHED = "load-not-reached"
+    SENT_LATE = "sent-late"
+    FALLS_BEHIND = "falls-behind"
     STILL_WAITING = "still-waiting"
     ENGINE_SILENT = "engine-silent"
     NOT_STATIONARY = "not-stationary"
@@ -46,6 +48,11 @@ TEXTS = {
     Reason.FEW_REQUESTS: "only {n} requests were completed in the measured window, {needed} are needed",
     Reason.USERS_DIED: "{n} of {of} users stopped before the end of measuring",
     Reason.LOAD_NOT_REACHED: "{got:.1f} of {asked:g} {what}",
+    Reason.SENT_LATE: "requests were sent up to {late_ms:.0f} ms after they were due",
+    Reason.FALLS_BEHIND: (
+        "of {due:.0f} requests that were due {ended} ended: the engine falls behind, and latencies grow with the length "
+        "of the load"
+    ),
     Reason.STILL_WAITING: (
         "{n} requests had no token when measuring ended, one after {wait_s:.1f} s, longer than any time to first "
         "token in the figures: those are too low"

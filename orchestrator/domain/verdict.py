@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import sqrt
 
 from backends.contract import Value
 from orchestrator.domain.counts import UNREAD_S, PromptOffsets, TokenCounts
@@ -17,6 +18,8 @@ MAX_ERROR_SHARE_SUSPECT = 0.01
 MAX_ERROR_SHARE_INVALID = 0.5
 MIN_REQUESTS = 5
 MIN_LOAD_SHARE = 0.95
+MAX_BEHIND_SHARE = 0.05
+MAX_BEHIND_ROOTS = 3.0
 MIN_TOKENS_PER_EVENT = 0.95
 # How far two counts of the same answers may be apart, as a share of the larger. A text that is tokenised again
 # seldom gives exactly the tokens that were generated; a counter is read once a second, so that some of the span
@@ -122,8 +125,29 @@ def _load(case: _Case) -> Iterator[Finding]:
         yield finding(Reason.LOAD_NOT_REACHED, got=m.present_users_mean, asked=case.users, what=what)
     if rate is not None and m.sent_per_s < MIN_LOAD_SHARE * rate:
         yield finding(
-            Reason.LOAD_NOT_REACHED, got=m.sent_per_s, asked=rate, what="requests per second were sent"
+            Reason.LOAD_NOT_REACHED,
+            got=m.sent_per_s,
+            asked=round(rate, 2),
+            what="requests per second were sent",
         )
+
+
+def _sent(case: _Case) -> Iterator[Finding]:
+    """That wait is part of every latency, whether the client was late or no more might be in flight."""
+    m = case.m
+    late_s = _upper(m.send_delay_s.p95, m.send_delay_s)
+    if late_s > _tolerated_s(m):
+        yield finding(Reason.SENT_LATE, late_ms=late_s * 1e3)
+
+
+def _behind(case: _Case) -> Iterator[Finding]:
+    """An open loop that asks for more than the engine does has no steady state. By chance alone as many requests as
+    the root of their number may be in flight more at the end than at the begin."""
+    m = case.m
+    due = (case.evidence.asked_per_s or 0.0) * m.steady_length_s
+    ended = m.completed + sum(m.errors.values())
+    if due - ended > max(MAX_BEHIND_SHARE * due, MAX_BEHIND_ROOTS * sqrt(due)):
+        yield finding(Reason.FALLS_BEHIND, due=due, ended=f"{ended:,}")
 
 
 def _waiting(case: _Case) -> Iterator[Finding]:
@@ -233,7 +257,7 @@ def _late(case: _Case) -> Iterator[Finding]:
     """A client that is not given the CPU stamps late, sends late and sees tokens in heaps."""
     m = case.m
     late_s = _upper(m.client_late_s.p95, m.client_late_s)
-    if late_s > max(MAX_CLIENT_LATE_S, MAX_CLIENT_LATE_SHARE * (m.ttft_s.mean or 0.0)):
+    if late_s > _tolerated_s(m):
         yield finding(Reason.CLIENT_LATE, late_ms=late_s * 1e3)
 
 
@@ -244,6 +268,11 @@ def _lag(case: _Case) -> Iterator[Finding]:
     share = _upper(lag.p99, lag) / ttft_s
     if share > MAX_CLIENT_LAG_SHARE:
         yield finding(Reason.CLIENT_LAG, lag_ms=share * ttft_s * 1e3, share=share)
+
+
+def _tolerated_s(m: Metrics) -> float:
+    """How late the client may wake, or send."""
+    return max(MAX_CLIENT_LATE_S, MAX_CLIENT_LATE_SHARE * (m.ttft_s.mean or 0.0))
 
 
 def _upper(percentile: float | None, of: Distribution) -> float:
@@ -258,6 +287,8 @@ _CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
     _requests,
     _died,
     _load,
+    _sent,
+    _behind,
     _waiting,
     _silence,
     _drifts,

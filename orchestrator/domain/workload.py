@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from backends.contract import Value
+from orchestrator.domain.request import Slo
 
 ARTICLE_LENGTHS = (30, 150)
 
@@ -31,6 +32,16 @@ class SystemPrompt(str, Enum):
 
     WITHOUT = "without"
     WITH = "with"
+
+
+class Arrivals(str, Enum):
+    """When the requests of an open loop are due, whatever became of those before. CONSTANT: evenly. POISSON: as if
+    each came from somebody else, exponential gaps, seeded. TRACE: as recorded in the trace that the prompts are
+    from."""
+
+    CONSTANT = "constant"
+    POISSON = "poisson"
+    TRACE = "trace"
 
 
 EVERY_LENGTH = (0, math.inf)
@@ -74,7 +85,11 @@ class PromptSpec(Value):
     @property
     def fixes_answers(self) -> bool:
         """Whether each prompt has an answer length of its own."""
-        return self.output_tokens is not None or self.source is PromptSource.TRACE
+        return self.output_tokens is not None or self.is_trace
+
+    @property
+    def is_trace(self) -> bool:
+        return self.source is PromptSource.TRACE
 
     @property
     def bounds(self) -> tuple[int, float]:
@@ -109,18 +124,26 @@ class Sampling(Value):
 
 
 class Workload(Value):
-    """A closed loop: each user sends, reads to the end, thinks, sends again.
+    """A closed loop: each user sends, reads to the end, thinks, sends again; or, with `arrivals`, an open loop:
+    requests are sent when they are due, `rates` of them a second, however long the answers take.
 
-    User k of N starts at `ramp_s * k / N`. Measuring ends `duration_s` after the start of the ramp when
+    User k of N starts at `ramp_s * k / N`; an open loop's rate rises evenly from 0 over `ramp_s`, but for a trace,
+    which is kept to. A trace without `rates` has its own pace; with them its times are stretched. `max_in_flight` is
+    how many requests of an open loop are in flight at most: what is due beyond that waits, and its wait counts.
+    Measuring ends `duration_s` after the start of the ramp when
     `ramp_inside` is true (the article's way), else after its end. `stall_s` is the longest silence
     within a stream and `request_s` the longest request; both are failures, never waited out. With
     `as_article` the figures that the article's client would have printed are given too. `cuts_answers` says
-    that `max_tokens` is meant to end answers, so that those which it ends are no fault.
+    that `max_tokens` is meant to end answers, so that those which it ends are no fault. `slo` are limits: how many
+    requests kept them is told.
     """
 
     id: str
     title: str
-    users: tuple[int, ...]
+    users: tuple[int, ...] = ()
+    rates: tuple[PositiveFloat, ...] = ()
+    arrivals: Arrivals | None = None
+    max_in_flight: int = Field(default=1024, ge=1)
     ramp_s: float = Field(gt=0)
     duration_s: float = Field(gt=0)
     ramp_inside: bool = False
@@ -131,6 +154,7 @@ class Workload(Value):
     request_s: float = Field(default=600.0, gt=0)
     as_article: bool = False
     cuts_answers: bool = False
+    slo: Slo | None = None
     system_prompts: tuple[SystemPrompt, ...] = (SystemPrompt.WITHOUT,)
     prompts: PromptSpec = PromptSpec()
     sampling: Sampling = Sampling()
@@ -139,6 +163,25 @@ class Workload(Value):
     def _answers_can_be_fixed(self) -> Workload:
         if self.prompts.fixes_answers and not self.sampling.ignore_eos:
             raise ValueError("prompts with answer lengths of their own need sampling.ignore_eos")
+        return self
+
+    @model_validator(mode="after")
+    def _is_one_kind_of_loop(self) -> Workload:
+        source = self.prompts.source
+        if self.arrivals is None:
+            if self.rates or not self.users:
+                raise ValueError("users, or rates with arrivals: a load is one or the other")
+            return self
+        if self.users:
+            raise ValueError("users are for a closed loop; one with arrivals has rates")
+        if self.as_article:
+            raise ValueError("the article's protocol is a closed loop")
+        if source is PromptSource.SESSIONS:
+            raise ValueError("the turns of a session wait for each other: they need a closed loop")
+        if self.arrivals is not Arrivals.TRACE and not self.rates:
+            raise ValueError(f"{self.arrivals.value} arrivals need rates")
+        if self.arrivals is Arrivals.TRACE and source is not PromptSource.TRACE:
+            raise ValueError("arrivals of a trace need its prompts: prompts.source trace")
         return self
 
     @property

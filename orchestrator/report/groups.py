@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-from orchestrator.domain.cell import Cell, CellGroup
+from orchestrator.domain.cell import Cell, CellGroup, Load
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Result
 from orchestrator.domain.workload import SystemPrompt
 from orchestrator.report.figures import level, worse
+from orchestrator.report.layout import joined
 from orchestrator.report.records import Stored
 from orchestrator.report.units import count
+
+USERS = "users"
+RATE = "rate (1/s)"
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Cells that had the same work to do, but for the number of users."""
+    """Cells that had the same work to do, but for how much of it at a time."""
 
     title: str
     cells: tuple[Stored, ...]
@@ -29,9 +33,15 @@ class Field:
         return tuple(stored.result for stored in self.cells if stored.result is not None)
 
     @property
-    def by_users(self) -> tuple[tuple[int, tuple[Result, ...]], ...]:
-        ordered = sorted(self.results, key=attrgetter("cell.load.users"))
-        return tuple((users, tuple(of)) for users, of in groupby(ordered, attrgetter("cell.load.users")))
+    def by_load(self) -> tuple[tuple[Load, tuple[Result, ...]], ...]:
+        ordered = sorted(self.results, key=attrgetter("cell.load.size"))
+        return tuple((load, tuple(of)) for load, of in groupby(ordered, attrgetter("cell.load")))
+
+    @property
+    def measure(self) -> str:
+        """The heading of `load_size`."""
+        is_open = any(stored.cell is not None and stored.cell.load.arrivals for stored in self.cells)
+        return RATE if is_open else USERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,7 @@ def fields(cells: Sequence[Stored]) -> tuple[Field, ...]:
             known.setdefault(_work(stored.cell), []).append(stored)
     several_workloads = len({workload for _, workload, _ in known}) > 1
     return tuple(
-        Field(_title(key, with_workload=several_workloads), _by_users(of)) for key, of in known.items()
+        Field(_title(key, with_workload=several_workloads), _by_size(of)) for key, of in known.items()
     )
 
 
@@ -66,7 +76,24 @@ def names(cells: Iterable[Stored]) -> dict[CellGroup, str]:
 
 def load_name(cell: Cell) -> str:
     suffix = ", system prompt" if cell.load.system_prompt is SystemPrompt.WITH else ""
-    return count(cell.load.users, "user") + suffix
+    return counted([cell.load]) + suffix
+
+
+def load_size(load: Load) -> str:
+    """How much at a time, without its unit: users, or requests per second."""
+    if load.arrivals is None:
+        return f"{load.users:,}"
+    return "as recorded" if load.rate_per_s is None else f"{load.rate_per_s:g}"
+
+
+def counted(loads: Sequence[Load]) -> str:
+    """Loads of one workload with their unit: `1, 4 and 16 users`."""
+    *others, last = loads
+    if last.arrivals is None:
+        words = count(last.users, "user")
+    else:
+        words = load_size(last) if last.rate_per_s is None else f"{load_size(last)} requests/s"
+    return joined([*map(load_size, others), words])
 
 
 def standings(results: Sequence[Result]) -> tuple[Standing, ...]:
@@ -110,8 +137,8 @@ def _title(key: tuple[str, str, str], *, with_workload: bool) -> str:
     return f"{title} with system prompt" if system_prompt == SystemPrompt.WITH.value else title
 
 
-def _by_users(cells: list[Stored]) -> tuple[Stored, ...]:
-    return tuple(sorted(cells, key=lambda stored: stored.cell.load.users if stored.cell else 0))
+def _by_size(cells: list[Stored]) -> tuple[Stored, ...]:
+    return tuple(sorted(cells, key=lambda stored: stored.cell.load.size if stored.cell else 0))
 
 
 def _name(group: CellGroup, groups: Sequence[CellGroup]) -> str:

@@ -10,7 +10,7 @@ from orchestrator.domain.distribution import MIN_SAMPLES
 from orchestrator.domain.provenance import Host, Image, Provenance
 from orchestrator.domain.result import Result
 from orchestrator.domain.windows import ACTIVE_SHARE
-from orchestrator.domain.workload import EVERY_LENGTH, PromptSpec, Workload
+from orchestrator.domain.workload import EVERY_LENGTH, Arrivals, PromptSpec, Workload
 from orchestrator.report import layout, units
 from orchestrator.report.headline import Names
 
@@ -122,11 +122,33 @@ def _workload(w: Workload) -> str:
     sampling = w.sampling
     length = "exactly" if sampling.ignore_eos else "at most"
     return (
-        f"Workload {w.id}: each user sends, reads the answer to its end, waits {units.ms(w.think_s)} ms, sends again. "
-        f"Users start over {units.seconds(w.ramp_s)}; measured {units.seconds(w.length_s)} in all, ramp included. "
+        f"Workload {w.id}: {_loop(w)}; measured {units.seconds(w.length_s)} in all, ramp included. "
         f"{_prompts(w.prompts)} (seed {w.prompts.seed}), "
         f"answers of {length} {sampling.max_tokens} tokens, temperature {sampling.temperature:g}."
     )
+
+
+def _loop(w: Workload) -> str:
+    if w.arrivals is None:
+        return (
+            f"each user sends, reads the answer to its end, waits {units.ms(w.think_s)} ms, sends again. "
+            f"Users start over {units.seconds(w.ramp_s)}"
+        )
+    if w.arrivals is Arrivals.TRACE:
+        pace = (
+            "as the trace recorded them"
+            if not w.rates
+            else "as in the trace, at the rates that stand in the table"
+        )
+        return f"requests are sent {pace}. Latencies count from then; {_most(w)}"
+    return (
+        f"an open loop: requests are due at the rates that stand in the table ({w.arrivals.value} arrivals), and "
+        f"latencies count from then; {_most(w)}. The rate rises over {units.seconds(w.ramp_s)}"
+    )
+
+
+def _most(w: Workload) -> str:
+    return f"at most {w.max_in_flight:,} are in flight, what is due beyond that waits"
 
 
 def _prompts(spec: PromptSpec) -> str:

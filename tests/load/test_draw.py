@@ -262,6 +262,6 @@ def test_reuse_begins_every_load_anew() -> None:
 def test_a_set_may_keep_its_order() -> None:
     """A trace is replayed as it was."""
     d = draw()
-    d.prompts = PromptSet("trace", "0", tuple(map(Prompt.of, TEXTS)), in_order=True)
+    d.prompts = PromptSet("trace", "0", tuple(map(Prompt.of, TEXTS)), times_s=(0.0,) * len(TEXTS))
 
     assert list(TEXTS) == texts(d.bodies(WITHOUT))
