@@ -13,7 +13,7 @@ from backends.contract import FailureSignature, Gauge, MetricsMap
 from orchestrator import literal
 from orchestrator.console import Console
 from orchestrator.domain.article import Article, article
-from orchestrator.domain.canary import COMPARED_TOKENS, compared, references
+from orchestrator.domain.canary import COMPARED_TOKENS, MIN_CANARY_PROMPTS, Compared, compared, references
 from orchestrator.domain.cell import Cell, Load
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.metrics import Asked, ClientSide, Metrics, summarise
@@ -30,6 +30,7 @@ from orchestrator.load.mix import Mixed, mix
 from orchestrator.load.schedule import asked_per_s, length_s, schedule
 from orchestrator.load.spec import LoadSpec
 from orchestrator.ready import require_alive, tail
+from orchestrator.recount import recounted
 from orchestrator.runtime.interface import Deployment, Runtime
 from orchestrator.store.runs import utc_now
 
@@ -193,8 +194,7 @@ def _asked_twice(target: Target, system_prompt: SystemPrompt, stall_s: float) ->
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a cell's load came to. `canaries`: how many could be compared, None where nobody looked, and how many
-    of them differed. `asked_per_s`: how many requests an open loop was to send a second of steady. `notes`: what a
+    """What a cell's load came to. `canaries` is None where nobody looked. `asked_per_s`: how many requests an open loop was to send a second of steady. `notes`: what a
     reader must know of it besides."""
 
     cell: Cell
@@ -202,7 +202,7 @@ class Loaded:
     metrics: Metrics
     span: Span
     started_at: str
-    canaries: tuple[int | None, int]
+    canaries: Compared | None
     article: Article | None
     asked_per_s: float | None
     notes: tuple[str, ...]
@@ -217,6 +217,8 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
     workload, users = cell.group.workload, cell.load.users
     is_open = cell.load.arrivals is not None
     known = target.references.get(cell.load.system_prompt, {})
+    if len(known) < MIN_CANARY_PROMPTS:
+        known = {}
     pings_s = literal.pings_s(target.engine.url, target.health_path) if workload.as_article else ()
     mixed = mix(
         target.draw.bodies(cell.load), target.draw.turns, target.draw.canaries(cell.load) if known else ()
@@ -244,6 +246,8 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
     exchanges = _known(record.exchanges, mixed, expected)
     if workload.as_article and target.draw.encode is not None:
         exchanges = literal.counted(exchanges, target.draw.encode)
+    if target.draw.encode is not None:
+        exchanges = recounted(exchanges, target.draw.encode)
     record = replace(record, exchanges=exchanges)
     span = Span(
         start_ns=record.start_ns,
@@ -268,7 +272,7 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
         metrics,
         span,
         started_at,
-        compared(exchanges, known) if known else (None, 0),
+        compared(exchanges, known) if known else None,
         article(exchanges, span, metrics, pings_s) if workload.as_article else None,
         asked_per_s(due, metrics.steady_start_s, metrics.steady_length_s),
         tuple(_notes(spec, record, drawn)),

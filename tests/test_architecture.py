@@ -48,6 +48,7 @@ LAYERS = (
         "orchestrator.quantizing",
     ),
     (
+        "orchestrator.recount",
         "orchestrator.judging",
         "orchestrator.literal",
         "orchestrator.measure",

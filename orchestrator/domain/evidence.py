@@ -13,7 +13,7 @@ class Evidence(Value):
     `foreign_processes`: most processes of others seen on the cell's GPUs.
     `natural_ends`: whether answers are expected to end by themselves, not at their limit.
     `canaries`, `canaries_differing`: greedy requests within the load, and those whose answer was not the one that
-    a single user got before it.
+    a single user got before it; `canary_prompts_differing`: how many different prompts the latter had.
     `prefix_reset`: whether the engine's prefix cache was emptied before the load.
     `asked_per_s`: requests per second that an open loop was to send in the steady window, by its schedule.
     """
@@ -24,6 +24,7 @@ class Evidence(Value):
     natural_ends: bool | None = None
     canaries: int | None = None
     canaries_differing: int = 0
+    canary_prompts_differing: int = 0
     prefix_reset: bool | None = None
     asked_per_s: float | None = None
 

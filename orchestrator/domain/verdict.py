@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from backends.contract import Value
+from orchestrator.domain.canary import MIN_CANARIES, MIN_CANARY_PROMPTS, least_differing
 from orchestrator.domain.counts import UNREAD_S, PromptOffsets, TokenCounts
 from orchestrator.domain.distribution import Distribution
 from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
@@ -28,8 +29,6 @@ MAX_APART = 0.02
 MAX_APART_TOKENIZER = 0.05
 COUNTER_EDGES_S = 2 * UNREAD_S
 MAX_CUT_SHARE = 0.25
-# Another batch adds up in another order, and a greedy answer may turn at any token where two are nearly alike.
-MAX_CANARY_SHARE = 0.3
 MAX_THROTTLED_SHARE = 0.01
 MAX_CLIENT_CPU_SHARE = 0.8
 # Silence of all users at once: beyond this and twice the longest TTFT it is no waiting for first tokens.
@@ -76,7 +75,7 @@ def _not_checked(case: _Case) -> tuple[Reason, ...]:
         Reason.COUNTS_DISAGREE: compared,
         Reason.PROMPT_COUNTS_DISAGREE: m.prompt_offsets is not None,
         Reason.OUTPUTS_CUT: seen.natural_ends is not None,
-        Reason.CANARIES_DIFFER: bool(seen.canaries),
+        Reason.CANARIES_DIFFER: (seen.canaries or 0) >= MIN_CANARIES,
         Reason.PREFIX_CACHE_KEPT: seen.prefix_reset is not None,
         Reason.THROTTLED: seen.throttled_share is not None,
         Reason.FOREIGN_PROCESS: seen.foreign_processes is not None,
@@ -181,12 +180,12 @@ def _counts(case: _Case) -> Iterator[Finding]:
 
 
 def _apart_answers(counts: TokenCounts) -> Iterator[str]:
-    for name, count, bound in (
-        ("stated per event", counts.stated, MAX_APART),
-        ("by the tokenizer", counts.tokenizer, MAX_APART_TOKENIZER),
+    for name, count, usage, bound in (
+        ("stated per event", counts.stated, counts.usage, MAX_APART),
+        ("by the tokenizer", counts.tokenizer, counts.tokenizer_usage, MAX_APART_TOKENIZER),
     ):
-        if count is not None and _apart(counts.usage, count) > bound:
-            yield f"usage {counts.usage:,}, {name} {count:,}, more than {bound:.0%} apart"
+        if count is not None and _apart(usage, count) > bound:
+            yield f"usage {usage:,}, {name} {count:,}, more than {bound:.0%} apart"
 
 
 def _apart_engine(m: Metrics, engine: float | None) -> Iterator[str]:
@@ -228,7 +227,7 @@ def _cut(case: _Case) -> Iterator[Finding]:
 
 def _canaries(case: _Case) -> Iterator[Finding]:
     n, differing = case.evidence.canaries or 0, case.evidence.canaries_differing
-    if differing > MAX_CANARY_SHARE * n:
+    if case.evidence.canary_prompts_differing >= MIN_CANARY_PROMPTS and differing >= least_differing(n):
         yield finding(Reason.CANARIES_DIFFER, differing=differing, n=n)
 
 
