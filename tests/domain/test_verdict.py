@@ -305,6 +305,7 @@ def test_an_open_loop_has_no_users_to_miss() -> None:
     assert () == judge(m, users=2, evidence=Evidence(asked_per_s=2.0)).findings
 
 
+MANY = tuple(w.model_copy(update={"requests_ended": 9999}) for w in good().windows)
 DUE = {"completed": 95, "send_delay_s": distribution([0.001] * 200)}
 
 
@@ -322,14 +323,14 @@ DUE = {"completed": 95, "send_delay_s": distribution([0.001] * 200)}
 )
 def test_an_open_loop_must_be_sent_and_answered(changes: dict[str, Any], found: list[Reason]) -> None:
     """A hundred requests were due in ten seconds; the mean TTFT is 0.5 s."""
-    m = good(**{"steady_rule": SteadyRule.OPEN_LOOP, "sent_per_s": 10.0, "windows": (), **changes})
+    m = good(**{"steady_rule": SteadyRule.OPEN_LOOP, "sent_per_s": 10.0, "windows": MANY, **changes})
 
     assert found == reasons(judge(m, users=1024, evidence=Evidence(asked_per_s=10.0)))
 
 
 def test_a_long_open_loop_may_be_behind_by_a_twentieth() -> None:
     """Where there are so many that chance makes less."""
-    m = good(steady_rule=SteadyRule.OPEN_LOOP, sent_per_s=1000.0, completed=9499, windows=())
+    m = good(steady_rule=SteadyRule.OPEN_LOOP, sent_per_s=1000.0, completed=9499, windows=MANY)
 
     assert [Reason.FALLS_BEHIND] == reasons(judge(m, users=1024, evidence=Evidence(asked_per_s=1000.0)))
     assert (
