@@ -11,7 +11,7 @@ from time import perf_counter
 from tokenizers import Tokenizer
 
 from backends.contract import Accelerator, Backend, ImageSpec, Template
-from orchestrator import dolly, drawing, judging, measure, quantizing, steps
+from orchestrator import datasets, dolly, drawing, judging, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import chat_template
 from orchestrator.catalog.chat_template import ChatTemplate
@@ -129,6 +129,15 @@ class Group:
         tokenizer = Tokenizer.from_file(str(weights_dir / "tokenizer.json"))
         workload = self._plan.group.workload
         dolly.provide(workload.prompts.source, self._kit.dolly_path, progress=self._kit.console.step)
+        shop = self._shop
+        means = datasets.Means(
+            store=shop.store,
+            log_path=shop.log_path("prompts"),
+            interrupts=shop.interrupts,
+            progress=shop.progress,
+            environment=shop.environment,
+            token=shop.token,
+        )
         return drawing.draw(
             workload,
             self._plan.request,
@@ -136,6 +145,7 @@ class Group:
             tokenizer=tokenizer,
             chat=self._chat(weights_dir, tokenizer),
             dolly_path=self._kit.dolly_path,
+            fetched=datasets.provide(workload.prompts, means),
         )
 
     def _chat(self, weights_dir: Path, tokenizer: Tokenizer) -> ChatTemplate | None:

@@ -38,7 +38,17 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN_BYTES = 200 * 2**20
 DOLLY = "databricks-dolly-15k.jsonl"
 # What we put into the cache folder
-CACHED = ("models", "artifacts", "venvs", "wheels", "prompts", "bases.*", "images.lock", "levelbench-build-*")
+CACHED = (
+    "models",
+    "artifacts",
+    "datasets",
+    "venvs",
+    "wheels",
+    "prompts",
+    "bases.*",
+    "images.lock",
+    "levelbench-build-*",
+)
 
 
 @dataclass(frozen=True, slots=True)

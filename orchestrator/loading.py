@@ -3,17 +3,20 @@ deployment."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import Field, JsonValue, ValidationError
 from tokenizers import Tokenizer
 
 from backends.contract import Deviation, Dialect, RequestField, RequestSpec, Template, Value
-from orchestrator import dolly, drawing, endpoint, judging, measure
+from orchestrator import datasets, dolly, drawing, endpoint, judging, measure
+from orchestrator.artifacts import Store
 from orchestrator.catalog import chat_template, loader
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.console import Console
@@ -40,6 +43,8 @@ from orchestrator.store.runs import RunFolder, run_id
 BACKEND = "endpoint"
 RELEASE = "as-found"
 HEALTH = "/health"  # where most engines have it; without one nothing is pinged
+HUB = "hf:"
+_DATA_SET = re.compile(r"hf:([^/@#]+/[^/@#]+)(?:@([^/#]+))?/([^#]+)(?:#(.+))?")
 NEVER = "it was up already: how it was started is not known"
 
 
@@ -76,7 +81,7 @@ def execute(place: Place, request: LoadRequest, console: Console) -> RunFolder:
         found, doubt = endpoint.find(request.url, request.model)
         if doubt:
             console.say(doubt, "yellow")
-        draw = _draw(place, request, group.workload, found, console)
+        draw = _draw(place, request, group.workload, found, console, interrupts)
         stack.enter_context(host_lock(beside(place.cache_dir), "levelbench load"))
         client = stack.enter_context(LoadClient())
         target = Target(engine=found, client=client, draw=draw, health_path=HEALTH)
@@ -176,8 +181,28 @@ def _prompts(word: str, arrivals: Arrivals | None) -> dict[str, Any]:
     """One of the sets that come with levelbench, else a file; of a trace where its times are kept to."""
     if arrivals is Arrivals.TRACE:
         return {"source": PromptSource.TRACE, "path": word}
+    if word.startswith(HUB):
+        return _data_set(word)
     known = {source.value for source in (PromptSource.OWN, PromptSource.DOLLY, PromptSource.AUTO)}
     return {"source": word} if word in known else {"source": PromptSource.FILE, "path": word}
+
+
+def _data_set(word: str) -> dict[str, Any]:
+    """`hf:owner/name@revision/file#column`."""
+    found = _DATA_SET.fullmatch(word)
+    if found is None:
+        raise RequestError(
+            f"{word!r} names no file of a data set",
+            hint="for example hf:openai/gsm8k@main/main/train-00000-of-00001.parquet#question",
+        )
+    repository, revision, path, column = found.groups()
+    return {
+        "source": PromptSource.HUB,
+        "repository": repository,
+        "path": path,
+        "column": column,
+        **({"revision": revision} if revision else {}),
+    }
 
 
 def _request_spec(request: LoadRequest, path: str | None) -> RequestSpec:
@@ -190,13 +215,38 @@ def _request_spec(request: LoadRequest, path: str | None) -> RequestSpec:
     )
 
 
-def _draw(place: Place, request: LoadRequest, workload: Workload, found: Endpoint, console: Console) -> Draw:
+def _draw(
+    place: Place,
+    request: LoadRequest,
+    workload: Workload,
+    found: Endpoint,
+    console: Console,
+    interrupts: Interrupts,
+) -> Draw:
     """The prompts. Their lengths are counted by the tokenizer that was named, else guessed and said so."""
     tokenizer, chat = _tokenizer(request)
     dolly_path = place.cache_dir / "prompts" / DOLLY
     dolly.provide(workload.prompts.source, dolly_path, progress=console.step)
     spec = _request_spec(request, found.path)
-    made = drawing.draw(workload, spec, request.model, tokenizer=tokenizer, chat=chat, dolly_path=dolly_path)
+    with TemporaryDirectory(prefix="levelbench-load-") as scratch:
+        means = datasets.Means(
+            store=Store(place.cache_dir, place.cache_limit_bytes),
+            log_path=Path(scratch, "fetch.log"),
+            interrupts=interrupts,
+            progress=console.step,
+            environment=place.environment,
+            token=place.token,
+        )
+        fetched = datasets.provide(workload.prompts, means)
+    made = drawing.draw(
+        workload,
+        spec,
+        request.model,
+        tokenizer=tokenizer,
+        chat=chat,
+        dolly_path=dolly_path,
+        fetched=fetched,
+    )
     told = "" if tokenizer else f", {GUESSED}"
     console.say(f"{len(made.prompts.prompts)} prompts of {made.prompts.name}{told}")
     return made

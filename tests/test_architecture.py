@@ -38,6 +38,7 @@ LAYERS = (
         "orchestrator.fetch",
         "orchestrator.steps",
         "orchestrator.dolly",
+        "orchestrator.datasets",
         "orchestrator.ready",
         "orchestrator.endpoint",
         "orchestrator.drawing",

@@ -96,7 +96,7 @@ def _own_workload(path: Path) -> Workload:
             f"{path} has {len(found)} workloads", hint="a file holds one: [name], then its fields"
         )
     prompts = found[0].prompts
-    if prompts.path is None:
+    if prompts.path is None or prompts.repository is not None:
         return found[0]
     absolute = prompts.model_copy(update={"path": str((path.parent / prompts.path).absolute())})
     return found[0].model_copy(update={"prompts": absolute})

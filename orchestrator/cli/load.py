@@ -63,7 +63,11 @@ def load(
     ramp: Annotated[OptionalFloat, typer.Option("--ramp", help="Seconds in which the users start.")] = None,
     think: Annotated[OptionalFloat, typer.Option("--think", help="Seconds between two requests.")] = None,
     prompts: Annotated[
-        OptionalText, typer.Option("--prompts", help="own, dolly, auto, or a JSONL file (docs/prompts.md).")
+        OptionalText,
+        typer.Option(
+            "--prompts",
+            help="own, dolly, auto, a JSONL file, or hf:owner/name@revision/file (docs/prompts.md).",
+        ),
     ] = None,
     tokenizer: Annotated[
         OptionalPath,

@@ -15,13 +15,15 @@ ARTICLE_LENGTHS = (30, 150)
 
 class PromptSource(str, Enum):
     """Where prompts come from. AUTO takes dolly-15k where its exact file is at hand, else our own set. FILE is
-    any JSONL file of prompts, SESSIONS one of conversations, of which a user runs through one turn by turn,
-    TRACE one of lengths and arrivals. SYNTHETIC prompts are made of the model's tokenizer."""
+    any JSONL file of prompts, HUB a file of a data set on the Hugging Face hub, SESSIONS a file of conversations, of
+    which a user runs through one turn by turn, TRACE one of lengths and arrivals. SYNTHETIC prompts are made of the
+    model's tokenizer."""
 
     OWN = "own"
     DOLLY = "dolly"
     AUTO = "auto"
     FILE = "file"
+    HUB = "hub"
     SESSIONS = "sessions"
     TRACE = "trace"
     SYNTHETIC = "synthetic"
@@ -46,7 +48,8 @@ class Arrivals(str, Enum):
 
 EVERY_LENGTH = (0, math.inf)
 _SETS = (PromptSource.OWN, PromptSource.DOLLY, PromptSource.AUTO)
-_FROM_PATH = (PromptSource.FILE, PromptSource.SESSIONS, PromptSource.TRACE)
+_FROM_PATH = (PromptSource.FILE, PromptSource.HUB, PromptSource.SESSIONS, PromptSource.TRACE)
+_IN_COLUMNS = (PromptSource.FILE, PromptSource.HUB)
 
 
 class Lengths(Value):
@@ -70,10 +73,17 @@ class PromptSpec(Value):
 
     `input_tokens`, `output_tokens` and `count` are those of SYNTHETIC prompts. `reuse` begins every load of a
     deployment with the same prompts; otherwise the next one goes on where the last one ended.
+
+    `path` is a file here or, of HUB, one of the data set `repository` at `revision`; `column` is the one that holds the
+    prompts of a FILE or of HUB where its name is none of the usual ones, and `rows` how many rows of HUB are read.
     """
 
     source: PromptSource = PromptSource.AUTO
     path: str | None = None
+    repository: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
+    revision: str = Field(default="main", pattern=r"^[\w./-]+$")
+    column: str | None = None
+    rows: int = Field(default=20_000, ge=1)
     input_tokens: Lengths | None = None
     output_tokens: Lengths | None = None
     count: int = Field(default=1024, ge=1)
@@ -106,6 +116,11 @@ class PromptSpec(Value):
             raise ValueError(f"prompts from {self.source.value} {need} input_tokens")
         if self.output_tokens is not None and self.source is not PromptSource.SYNTHETIC:
             raise ValueError(f"prompts from {self.source.value} have no output_tokens")
+        if (self.repository is not None) != (self.source is PromptSource.HUB):
+            need = "need a" if self.repository is None else "have no"
+            raise ValueError(f"prompts from {self.source.value} {need} repository")
+        if self.column is not None and self.source not in _IN_COLUMNS:
+            raise ValueError(f"prompts from {self.source.value} have no column")
         if (self.path is not None) != (self.source in _FROM_PATH):
             raise ValueError(
                 f"prompts from {self.source.value} {'need a' if self.path is None else 'have no'} path"
