@@ -32,6 +32,7 @@ from orchestrator.ready import Ladder, effective, wait_until_ready
 from orchestrator.report.headline import one_line
 from orchestrator.runtime.checkout import Checkout
 from orchestrator.runtime.interface import Deployment, DeploymentSpec, Runtime
+from orchestrator.selftest.run import proof
 from orchestrator.store.runs import RunFolder, utc_now
 
 
@@ -263,6 +264,7 @@ class Group:
             packages=self._kit.checkout.packages,
             effective=effective(deployment, self._backend.readbacks(self._build)),
             deviations=self._plan.deviations,
+            client_selftest=proof(self._kit.cache_dir, self._kit.host),
         )
 
     def down(self) -> None:

@@ -38,6 +38,7 @@ from orchestrator.load.draw import Draw
 from orchestrator.measure import Target
 from orchestrator.report.headline import one_line
 from orchestrator.runtime.checkout import checkout
+from orchestrator.selftest.run import proof
 from orchestrator.store.runs import RunFolder, run_id
 
 BACKEND = "endpoint"
@@ -91,7 +92,7 @@ def execute(place: Place, request: LoadRequest, console: Console) -> RunFolder:
         folder = _folder(place, request, group)
         console.say(f"{group.model} at {found.url}, results in {folder.path}", "bold")
         stack.callback(folder.write_reports)
-        provenance = _provenance(draw, request, found)
+        provenance = _provenance(place, draw, request, found)
         with _telemetry(target) as telemetry:
             try:
                 for cell in group.cells:
@@ -320,8 +321,8 @@ def _interrupted(loaded: measure.Loaded) -> tuple[str, ...]:
     return (f"interrupted after {lasted_s:.1f} of {loaded.cell.group.workload.length_s:g} s",)
 
 
-def _provenance(draw: Draw, request: LoadRequest, found: Endpoint) -> Provenance:
-    tool = checkout(ROOT)
+def _provenance(place: Place, draw: Draw, request: LoadRequest, found: Endpoint) -> Provenance:
+    tool, host = checkout(ROOT), facts.host()
     sent = tuple(
         Deviation(setting=name, value=str(value), reason="sent with every request, as was asked")
         for name, value in request.fields.items()
@@ -330,7 +331,7 @@ def _provenance(draw: Draw, request: LoadRequest, found: Endpoint) -> Provenance
         levelbench=tool.version,
         git_revision=tool.git_revision,
         git_dirty=tool.git_dirty,
-        host=facts.host(),
+        host=host,
         runtime=RuntimeKind.ENDPOINT,
         runtime_version=NEVER,
         engine_version=found.facts.get("server", "not known"),
@@ -343,4 +344,5 @@ def _provenance(draw: Draw, request: LoadRequest, found: Endpoint) -> Provenance
         packages=tool.packages,
         effective=found.facts,
         deviations=sent,
+        client_selftest=proof(place.cache_dir, host),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from backends.contract import Deviation
 from orchestrator.domain.cell import CellGroup
 from orchestrator.domain.distribution import MIN_SAMPLES
-from orchestrator.domain.provenance import Host, Image, Provenance
+from orchestrator.domain.provenance import ClientSelfTest, Host, Image, Provenance
 from orchestrator.domain.result import Result
 from orchestrator.domain.windows import ACTIVE_SHARE
 from orchestrator.domain.workload import EVERY_LENGTH, Arrivals, PromptSpec, Workload
@@ -40,8 +40,9 @@ def provenance(results: Sequence[Result], names: Names) -> list[str]:
         return []
     hosts = dict.fromkeys(_host(p.host) for p in by_group.values())
     tools = dict.fromkeys(_tool(p) for p in by_group.values())
+    clients = dict.fromkeys(_client(p.client_selftest) for p in by_group.values())
     engines = [part for group, p in by_group.items() for part in _engine(group, p, names)]
-    return ["## What this was measured on", *hosts, *tools, *engines]
+    return ["## What this was measured on", *hosts, *tools, *clients, *engines]
 
 
 def method(results: Sequence[Result], workloads: Sequence[Workload]) -> list[str]:
@@ -93,6 +94,27 @@ def _tool(p: Provenance) -> str:
     return layout.bullets(
         [f"levelbench {p.levelbench}, git {revision}{dirty}", f"Packages: {packages or 'not recorded'}"]
     )
+
+
+def _client(found: ClientSelfTest | None) -> str:
+    if found is None:
+        text = "Load client: its error was not measured on this host; `levelbench selftest --save` does"
+        return layout.bullets([text])
+    where = "this host" if found.same_host else "another host or kernel"
+    kernel = f"first tokens {_us(found.ttft_error_s)}, gaps {_us(found.itl_error_s)} by the kernel's stamps"
+    own = f"{_us(found.user_ttft_error_s)} and {_us(found.user_itl_error_s)} by its own"
+    text = (
+        f"Load client (levelbench {found.levelbench}, self-test of {found.started_at} on {where}): it carried "
+        f"{units.count(found.users, 'user')} and {units.number(found.events_per_s)} events/s whole; p99 of its "
+        f"error: {kernel}, {own}; {units.number(found.cpu_per_event_s * 1e6)} us of CPU per event, "
+        f"ceiling {units.number(found.ceiling_per_s)} events/s"
+    )
+    return layout.bullets([text])
+
+
+def _us(seconds: float | None) -> str:
+    """In microseconds: what the client is held to."""
+    return f"n<{MIN_SAMPLES[99]}" if seconds is None else f"{units.number(seconds * 1e6)} us"
 
 
 def _engine(group: CellGroup, p: Provenance, names: Names) -> list[str]:
