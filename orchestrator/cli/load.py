@@ -40,7 +40,7 @@ def load(
     workload: Annotated[
         str,
         typer.Option(
-            "--workload", help="What the other options change: load, short, article, or a TOML file."
+            "--workload", help="What the other options change: load, short, stream, article, or a TOML file."
         ),
     ] = "load",
     users: Annotated[OptionalText, typer.Option("--users", help="Loads, with commas: 10,50,100.")] = None,
@@ -57,10 +57,12 @@ def load(
         ),
     ] = None,
     slo: Annotated[
-        OptionalText, typer.Option("--slo", help="Seconds for goodput: ttft=0.5,tpot=0.05,latency=10.")
+        OptionalText, typer.Option("--slo", help="Limits in seconds, for goodput: ttft=0.5,tpot=0.05.")
     ] = None,
     duration: Annotated[OptionalFloat, typer.Option("--duration", help="Seconds of each load.")] = None,
-    ramp: Annotated[OptionalFloat, typer.Option("--ramp", help="Seconds in which the users start.")] = None,
+    ramp: Annotated[
+        OptionalFloat, typer.Option("--ramp", help="Seconds in which the users start, or the rate rises.")
+    ] = None,
     think: Annotated[OptionalFloat, typer.Option("--think", help="Seconds between two requests.")] = None,
     prompts: Annotated[
         OptionalText,

@@ -289,10 +289,23 @@ def _gone(found: Parts, present: Presence) -> int:
 
 
 def _silence_s(columns: Table, part: Part) -> float:
-    """The longest time within a part in which no token came to any user."""
-    inside = np.sort(columns.event[part.holds(columns.event)])
-    moments = np.concatenate(([part.start], inside, [part.end]))
-    return float(np.diff(moments).max()) / 1e9
+    """The longest time within a part in which no token came to any user although requests were in flight."""
+    begins, ends = np.sort(columns.send), np.sort(columns.end)
+    turns = np.concatenate((_turns(begins, ends), columns.event))
+    moments = np.unique(np.concatenate((turns[part.holds(turns)], [part.start, part.end])))
+    middles = moments[:-1] + np.diff(moments) // 2
+    in_flight = np.searchsorted(begins, middles, side="right") > np.searchsorted(ends, middles, side="right")
+    return float(np.diff(moments)[in_flight].max(initial=0)) / 1e9
+
+
+def _turns(begins: Ints, ends: Ints) -> Ints:
+    """When the first of some periods begins, or the last of them ends, whatever the others do."""
+    times = np.concatenate((begins, ends))
+    steps = np.concatenate((np.ones(len(begins), np.int64), np.full(len(ends), -1)))
+    order = np.lexsort((-steps, times))  # what ends as the next begins leaves no time between
+    depth = np.cumsum(steps[order])
+    turns: Ints = times[order][(depth == 0) | (np.concatenate(([0], depth[:-1])) == 0)]
+    return turns
 
 
 def _edges(part: Part) -> Ints:

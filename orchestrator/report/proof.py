@@ -14,7 +14,6 @@ from orchestrator.domain.workload import EVERY_LENGTH, Arrivals, PromptSpec, Wor
 from orchestrator.report import layout, units
 from orchestrator.report.headline import Names
 
-_STEADY = f"after the ramp, while at least {ACTIVE_SHARE:.0%} of the users take part"
 _SAMPLES = layout.joined([f"{n} (p{q})" for q, n in MIN_SAMPLES.items()])
 
 
@@ -50,12 +49,19 @@ def method(results: Sequence[Result], workloads: Sequence[Workload]) -> list[str
     methods = layout.joined([str(m) for m in sorted({r.method for r in results})])
     lines = [
         *(_workload(w) for w in workloads),
-        f"The headline comes from the steady window alone: {_STEADY}; requests in flight at the end are cut.",
+        f"The headline comes from the steady window alone: {_steady(workloads)}; requests in flight at the end are cut.",
         f"A percentile needs {_SAMPLES} samples. Intervals are of 95 %, by block bootstrap within the run.",
         "All definitions: docs/metrics.md.",
     ]
     title = f"## How it was measured (METHOD {methods})" if methods else "## How it is measured"
     return [title, layout.bullets(lines)]
+
+
+def _steady(workloads: Sequence[Workload]) -> str:
+    users = f"while at least {ACTIVE_SHARE:.0%} of the users take part"
+    kinds = {w.arrivals is None for w in workloads}
+    words = {True: f"after the ramp, {users}", False: "after the ramp"}
+    return words[kinds.pop()] if len(kinds) == 1 else f"after the ramp, and in a closed loop {users}"
 
 
 def _by_group(results: Sequence[Result]) -> dict[CellGroup, Provenance]:

@@ -158,7 +158,7 @@ def test_nothing_at_all_is_invalid() -> None:
     verdict = judge(summarise([], span(), window_s=5), users=1)
 
     assert Level.INVALID == verdict.level
-    expected = [Reason.NO_TOKENS, Reason.FEW_REQUESTS, Reason.LOAD_NOT_REACHED, Reason.ENGINE_SILENT]
+    expected = [Reason.NO_TOKENS, Reason.FEW_REQUESTS, Reason.LOAD_NOT_REACHED]
 
     assert expected == reasons(verdict)
 
