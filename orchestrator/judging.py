@@ -53,6 +53,7 @@ def evidence(
         engine_tokens=counter_growth(samples, GENERATED, span.start_ns, span.end_ns),
         throttled_share=throttled_share(summary),
         natural_ends=not (workload.sampling.ignore_eos or workload.cuts_answers),
+        fixed_lengths=workload.sampling.ignore_eos,
         canaries=None if canaries is None else canaries.n,
         canaries_differing=0 if canaries is None else canaries.differing,
         canary_prompts_differing=0 if canaries is None else canaries.prompts,

@@ -12,6 +12,7 @@ class Evidence(Value):
     `throttled_share`: of the steady window in which a GPU was slowed down for heat or power supply.
     `foreign_processes`: most processes of others seen on the cell's GPUs.
     `natural_ends`: whether answers are expected to end by themselves, not at their limit.
+    `fixed_lengths`: whether engines were told to ignore the end of answers, so that each has its limit's length.
     `canaries`, `canaries_differing`: greedy requests within the load, and those whose answer was not the one that
     a single user got before it; `canary_prompts_differing`: how many different prompts the latter had.
     `prefix_reset`: whether the engine's prefix cache was emptied before the load.
@@ -22,6 +23,7 @@ class Evidence(Value):
     throttled_share: float | None = None
     foreign_processes: int | None = None
     natural_ends: bool | None = None
+    fixed_lengths: bool = False
     canaries: int | None = None
     canaries_differing: int = 0
     canary_prompts_differing: int = 0

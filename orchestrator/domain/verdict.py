@@ -29,6 +29,8 @@ MAX_APART = 0.02
 MAX_APART_TOKENIZER = 0.05
 COUNTER_EDGES_S = 2 * UNREAD_S
 MAX_CUT_SHARE = 0.25
+MAX_SHORT_SHARE = 0.01
+AT_LIMIT, UNTOLD = "length", "none"  # finish reasons
 MAX_THROTTLED_SHARE = 0.01
 MAX_CLIENT_CPU_SHARE = 0.8
 # Silence of all users at once: beyond this and twice the longest TTFT it is no waiting for first tokens.
@@ -134,9 +136,10 @@ def _load(case: _Case) -> Iterator[Finding]:
 def _sent(case: _Case) -> Iterator[Finding]:
     """That wait is part of every latency, whether the client was late or no more might be in flight."""
     m = case.m
-    late_s = _upper(m.send_delay_s.p95, m.send_delay_s)
+    p95_s, mean_s = m.send_delay_s.p95, m.send_delay_s.mean or 0.0  # of few, one is no rule
+    late_s, of = (mean_s, "on average") if p95_s is None else (p95_s, "p95")
     if late_s > _tolerated_s(m):
-        yield finding(Reason.SENT_LATE, late_ms=late_s * 1e3)
+        yield finding(Reason.SENT_LATE, late_ms=late_s * 1e3, of=of)
 
 
 def _behind(case: _Case) -> Iterator[Finding]:
@@ -220,9 +223,18 @@ def _offset(offsets: PromptOffsets) -> str:
 
 def _cut(case: _Case) -> Iterator[Finding]:
     reasons = case.m.finish_reasons
-    share = reasons.get("length", 0) / max(1, sum(reasons.values()))
+    share = reasons.get(AT_LIMIT, 0) / max(1, sum(reasons.values()))
     if case.evidence.natural_ends and share > MAX_CUT_SHARE:
         yield finding(Reason.OUTPUTS_CUT, share=share)
+
+
+def _lengths(case: _Case) -> Iterator[Finding]:
+    """An engine that is told to ignore the end of an answer may end it all the same, and look faster."""
+    reasons = case.m.finish_reasons
+    told = {reason: n for reason, n in reasons.items() if reason != UNTOLD}
+    short = sum(n for reason, n in told.items() if reason != AT_LIMIT)
+    if case.evidence.fixed_lengths and short > MAX_SHORT_SHARE * sum(told.values()):
+        yield finding(Reason.LENGTHS_NOT_KEPT, n=short, of=sum(told.values()))
 
 
 def _canaries(case: _Case) -> Iterator[Finding]:
@@ -294,6 +306,7 @@ _CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
     _counts,
     _prompts,
     _cut,
+    _lengths,
     _canaries,
     _prefix,
     _throttled,

@@ -245,6 +245,23 @@ def test_answers_that_end_at_their_limit_are_a_fault_only_where_they_should_end_
     assert [] == reasons(seen[False])
 
 
+@pytest.mark.parametrize(
+    ("ended", "found"),
+    [
+        ({"length": 99, "stop": 1}, []),
+        ({"length": 98, "stop": 2}, [Reason.LENGTHS_NOT_KEPT]),
+        ({"eos_token": 3}, [Reason.LENGTHS_NOT_KEPT]),
+        ({"none": 50}, []),  # a dialect that does not say
+    ],
+)
+def test_an_engine_that_ignores_ignore_eos_is_found(ended: dict[str, int], found: list[Reason]) -> None:
+    """Its short answers would make it look fast."""
+    m = good(finish_reasons=ended)
+
+    assert found == reasons(judge(m, users=2, evidence=Evidence(fixed_lengths=True, natural_ends=False)))
+    assert [] == reasons(judge(m, users=2, evidence=Evidence(natural_ends=False)))
+
+
 def test_what_nobody_looked_at_is_said() -> None:
     """A valid cell is valid as far as it was looked at."""
     nothing = judge(good(), users=2).not_checked
@@ -318,6 +335,8 @@ DUE = {"completed": 95, "send_delay_s": distribution([0.001] * 200)}
         ({**DUE, "completed": 60, "errors": {"timeout": 10}}, []),  # what failed is not waiting
         ({**DUE, "send_delay_s": distribution([0.025] * 200)}, []),
         ({**DUE, "send_delay_s": distribution([0.0] * 150 + [0.026] * 50)}, [Reason.SENT_LATE]),
+        ({**DUE, "send_delay_s": distribution([0.0] * 19 + [0.4])}, []),  # one of few is no rule
+        ({**DUE, "send_delay_s": distribution([0.026] * 20)}, [Reason.SENT_LATE]),
         ({**DUE, "sent_per_s": 9.4}, [Reason.LOAD_NOT_REACHED]),
     ],
 )
