@@ -137,6 +137,7 @@ def test_what_was_never_sent_is_not_lost(client: LoadClient) -> None:
     assert m.unanswered_wait_max_s is not None
     assert m.unanswered_wait_max_s >= 0.9
     assert 1.0 >= m.sent_per_s * m.steady_length_s
+    assert 1 == m.send_delay_s.n
 
 
 def test_failures_slow_nothing_down(client: LoadClient) -> None:
@@ -153,10 +154,24 @@ def test_failures_slow_nothing_down(client: LoadClient) -> None:
 
 
 def test_connections_are_kept(client: LoadClient) -> None:
-    """The one that was left last is taken, so that a low rate needs one."""
+    """A low rate needs one."""
     _, engine = answered(client, steady(tokens=1, ttft_s=0.0), every(0.2, 6), length_s=1.5)
 
     assert (1, 6) == (engine.connections, len(engine.requests))
+
+
+def test_the_connection_that_was_left_last_is_taken(client: LoadClient) -> None:
+    """Two requests at once need two; the one whose answer took longer serves all that follow one by one."""
+    by: list[int] = []
+
+    async def answer(x: Exchange) -> None:
+        by.append(id(x.writer))
+        await steady(tokens=1, ttft_s=0.4 if len(by) == 2 else 0.0)(x)
+
+    answered(client, answer, array("q", [0, 50_000_000, 1_000_000_000, 1_500_000_000]), length_s=2.2)
+
+    assert by[1] != by[0]
+    assert [by[1], by[1]] == by[2:]
 
 
 def test_bodies_come_in_their_order(client: LoadClient) -> None:

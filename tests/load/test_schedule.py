@@ -61,7 +61,8 @@ def test_a_trace_is_replayed_with_its_canaries() -> None:
     due = schedule(loads(of)[0], of, mixed, times_s)
     assert due is not None
 
-    assert (72, 2) == (len(due), sum(a == b for a, b in pairwise(due)))
+    assert [30, 61] == [i for i, (a, b) in enumerate(pairwise(due), start=1) if a == b]
+    assert 72 == len(due)
     assert [round(t * 1e9) for t in times_s] == list(dict.fromkeys(due))
     assert 6.9 == length_s(of, due)  # it is over before the load would be
 
