@@ -177,7 +177,9 @@ class Workload(Value):
     @model_validator(mode="after")
     def _answers_can_be_fixed(self) -> Workload:
         if self.prompts.fixes_answers and not self.sampling.ignore_eos:
-            raise ValueError("prompts with answer lengths of their own need sampling.ignore_eos")
+            raise ValueError(
+                "prompts with answer lengths of their own need sampling.ignore_eos (--ignore-eos)"
+            )
         return self
 
     @model_validator(mode="after")
