@@ -145,8 +145,7 @@ def _workload(request: LoadRequest) -> Workload:
     try:
         workload = Workload.model_validate(base.model_dump() | changes)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise RequestError(faults, hint="see `levelbench load --help`") from error
+        raise RequestError(loader.faults(error), hint="see `levelbench load --help`") from error
     if any(users < 1 for users in workload.users):
         raise RequestError("users must be 1 or more", hint="for example --users 100")
     if workload.ramp_inside and workload.duration_s <= workload.ramp_s:

@@ -305,7 +305,7 @@ def test_an_endpoint_that_refuses_is_not_measured(place: Place) -> None:
         ({"dialect": Dialect.GENERATE_STREAM, "ignore_eos": True}, "cannot be told to ignore"),
         ({"users": (1,), "rates": (5.0,)}, "users are a closed loop, a rate is an open one"),
         ({"users": (), "rates": (5.0,), "think_s": 1.0}, "nobody thinks in an open loop"),
-        ({"users": (), "arrivals": Arrivals.POISSON}, "poisson arrivals need rates"),
+        ({"users": (), "arrivals": Arrivals.POISSON}, "^poisson arrivals need rates"),
         ({"users": (), "arrivals": Arrivals.TRACE}, "need its prompts"),
         ({"users": (), "rates": (-1.0,)}, "greater than 0"),
         ({"prompts": "hf:owner/name"}, "names no file of a data set"),

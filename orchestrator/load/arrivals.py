@@ -21,7 +21,7 @@ class Arrivals(Stretch):
     def __init__(self, order: Order, loop: Loop, spool: Writer) -> None:
         super().__init__(order, loop, spool)
         self._due_ns = order.spec.due_ns or array("q")
-        self._ahead = deque(order.arrivals)
+        self._ahead = order.arrivals
         self._idle: list[User] = []
         self._waiting: deque[int] = deque()
         self._start_ns = 0
@@ -35,7 +35,7 @@ class Arrivals(Stretch):
             self._loop.at(self._start_ns + self._due_ns[self._ahead[0]], self._arrive)
 
     def _arrive(self) -> None:
-        number = self._ahead.popleft()
+        number, self._ahead = self._ahead[0], self._ahead[1:]
         self._waiting.append(number)
         self._await_next()
         self._serve()

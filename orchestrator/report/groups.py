@@ -18,6 +18,7 @@ from orchestrator.report.units import count
 
 USERS = "users"
 RATE = "rate (1/s)"
+OWN_PACE = "the trace's own pace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def counted(loads: Sequence[Load]) -> str:
     if last.arrivals is None:
         words = count(last.users, "user")
     else:
-        words = load_size(last) if last.rate_per_s is None else f"{load_size(last)} requests/s"
+        words = OWN_PACE if last.rate_per_s is None else f"{load_size(last)} requests/s"
     return joined([*map(load_size, others), words])
 
 
