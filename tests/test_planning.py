@@ -87,7 +87,7 @@ def test_unknown_model_is_told_with_the_nearest_name() -> None:
 
 def test_unknown_workload_is_told_with_the_nearest_name() -> None:
     """And the list."""
-    expected = ("unknown workload 'artikel'. Did you mean 'article'?", "known: article, load, short")
+    expected = ("unknown workload 'artikel'. Did you mean 'article'?", "known: article, load, short, stream")
 
     assert expected == refusal(workload="artikel")
 

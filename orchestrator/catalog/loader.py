@@ -117,7 +117,9 @@ def _entry(place: str, kind: type[_V], key: str, table: object) -> _V:
     try:
         return kind.model_validate({"id": key, **table} if isinstance(table, dict) else table)
     except ValidationError as error:
-        raise RequestError(f"{place}: {faults(error)}", hint=f"fields are those of {kind.__name__}") from error
+        raise RequestError(
+            f"{place}: {faults(error)}", hint=f"fields are those of {kind.__name__}"
+        ) from error
 
 
 def faults(error: ValidationError) -> str:
