@@ -46,10 +46,13 @@ LAYERS = (
         "orchestrator.console",
         "orchestrator.launching",
         "orchestrator.planning",
+        "orchestrator.matrix",
         "orchestrator.quantizing",
     ),
     (
         "orchestrator.recount",
+        "orchestrator.basis",
+        "orchestrator.ends",
         "orchestrator.judging",
         "orchestrator.literal",
         "orchestrator.measure",
@@ -57,7 +60,7 @@ LAYERS = (
         "orchestrator.bench",
         "orchestrator.selftest",
     ),
-    ("orchestrator.invocation", "orchestrator.loading"),
+    ("orchestrator.invocation", "orchestrator.loading", "orchestrator.nights"),
     ("orchestrator.cli",),
 )
 ONLY_IMPORTERS = {

@@ -16,15 +16,15 @@ from backends.contract import (
     RequestField,
     StepSpec,
 )
-from orchestrator import invocation, planning
+from orchestrator import planning
 from orchestrator.catalog import loader
-from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
+from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice, RuntimeKind
 from orchestrator.domain.model import Family
 from orchestrator.domain.plan import Plan, Refused
 from orchestrator.domain.provenance import Gpu, Host
 from orchestrator.domain.workload import Sampling
 from orchestrator.errors import RequestError
-from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.planning import Request
 from tests.fakes.backend import FakeBackend
 
 CPU = HostTraits(accelerator=Accelerator.CPU, cpus=4, memory_bytes=8 * 2**30)
@@ -83,6 +83,11 @@ def test_unknown_model_is_told_with_the_nearest_name() -> None:
     assert hint == (
         "known: 70b-4bit, 70b-awq, 70b-int4-awq, 70b-q4f16_1, 8b, 8b-int4-awq, 8b-q4f16_1, small, tiny, tiny-awq"
     )
+
+
+def test_an_open_loop_has_no_users() -> None:
+    """Its loads are its rates."""
+    assert "'stream' is an open loop, without users" == refusal(workload="stream", users=(4,))[0]
 
 
 def test_unknown_workload_is_told_with_the_nearest_name() -> None:
@@ -366,7 +371,7 @@ def test_accelerator_choice(
     backends = {**FAKES, "gpu-only": FakeBackend("gpu-only", accelerators=(Accelerator.CUDA,))}
     host = HOST.model_copy(update={"gpus": gpus})
 
-    assert expected is invocation.choose_accelerator(asked(*names, **request_), backends, host)
+    assert expected is planning.choose_accelerator(asked(*names, **request_), backends, host)
 
 
 def test_engine_without_a_process_form_is_refused_at_once() -> None:

@@ -25,6 +25,23 @@ class RuntimeChoice(str, Enum):
     PROCESS = "process"
 
 
+class AcceleratorChoice(str, Enum):
+    """ACCELERATOR=: AUTO is the GPU where there is one."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Role(str, Enum):
+    """Why a group is measured. CONTROL is the same cheap cell again and again, which tells whether the host itself
+    drifts. CONFIRM measures once more what looked like a change."""
+
+    MEASURED = "measured"
+    CONTROL = "control"
+    CONFIRM = "confirm"
+
+
 class Load(Value):
     """What distinguishes the cells of one deployment. In an open loop `users` is how many requests may be in flight,
     and `rate_per_s` how many are due a second; None is a trace's own pace."""
@@ -62,7 +79,7 @@ def loads(workload: Workload) -> tuple[Load, ...]:
 class CellGroup(Value):
     """All cells that one deployment serves, in the order in which they run. `family` is the name under which
     several engines' own forms of a model are compared. Of an endpoint that was up already nobody knows the
-    accelerator and the profile."""
+    accelerator and the profile. `mark` tells it from other groups of the same run, where these fields do not."""
 
     backend: str
     release: str
@@ -77,10 +94,13 @@ class CellGroup(Value):
     dialect: Dialect
     workload: Workload
     loads: tuple[Load, ...]
+    role: Role = Role.MEASURED
+    mark: str = ""
 
     @property
     def id(self) -> str:
-        words = (self.backend, self.release, self.model, *([self.profile.value] if self.profile else []))
+        profile = [self.profile.value] if self.profile else []
+        words = (self.backend, self.release, self.model, *profile, *([self.mark] if self.mark else []))
         return re.sub(r"[^\w.-]+", "-", "-".join(words))  # an endpoint's model may be called like a path
 
     @property
