@@ -144,11 +144,9 @@ def shape(request: Request, accelerator: Accelerator) -> Workload:
     if any(n < 1 for n in request.users):
         raise RequestError("users must be 1 or more", hint="for example USERS=1,4,16")
     changes: dict[str, object] = {}
+    if request.users and workload.arrivals is not None:
+        raise RequestError(f"{name!r} is an open loop: it has no users", hint="set its rates in a file")
     if request.users:
-        if workload.arrivals is not None:
-            raise RequestError(
-                f"{name!r} is an open loop, without users", hint="set its rates in a TOML file"
-            )
         changes["users"] = tuple(dict.fromkeys(request.users))
     if request.duration_s is not None:
         if workload.ramp_inside and request.duration_s <= workload.ramp_s:
