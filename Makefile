@@ -49,7 +49,7 @@ report: $(VENV)/.ready ## write and print the report of RUN= (default: the lates
 doctor: $(VENV)/.ready ## say what this host can measure, and what to do about the rest
 	@$(LEVELBENCH) doctor $(if $(JSON),--json)
 
-selftest: $(VENV)/.ready ## measure the load client itself: FULL=1 takes 7 min, SAVE=1, PEERS=aiperf,vllm
+selftest: $(VENV)/.ready ## measure the load client itself: FULL=1 takes 7 min, SAVE=1, PEERS=aiperf,guidellm,vllm
 	@$(LEVELBENCH) selftest $(if $(FULL),--full) $(if $(SAVE),--save) $(call option,peers,PEERS) \
 		$(call option,shards,SHARDS) $(if $(JSON),--json)
 

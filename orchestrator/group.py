@@ -11,7 +11,7 @@ from time import perf_counter
 from tokenizers import Tokenizer
 
 from backends.contract import Accelerator, Backend, FailureCause, ImageSpec, Template
-from orchestrator import dolly, drawing, judging, measure, quantizing, steps
+from orchestrator import datasets, dolly, drawing, judging, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.basis import Basis
 from orchestrator.catalog import chat_template
@@ -41,6 +41,7 @@ from orchestrator.ready import Ladder, effective, wait_until_ready
 from orchestrator.report.headline import one_line
 from orchestrator.runtime.checkout import Checkout
 from orchestrator.runtime.interface import Deployment, DeploymentSpec, Runtime
+from orchestrator.selftest.run import proof
 from orchestrator.store.runs import RunFolder
 
 
@@ -150,6 +151,15 @@ class Group:
         tokenizer = Tokenizer.from_file(str(weights_dir / "tokenizer.json"))
         workload = self._plan.group.workload
         dolly.provide(workload.prompts.source, self._kit.dolly_path, progress=self._kit.console.step)
+        shop = self._shop
+        means = datasets.Means(
+            store=shop.store,
+            log_path=shop.log_path("prompts"),
+            interrupts=shop.interrupts,
+            progress=shop.progress,
+            environment=shop.environment,
+            token=shop.token,
+        )
         return drawing.draw(
             workload,
             self._plan.request,
@@ -157,6 +167,7 @@ class Group:
             tokenizer=tokenizer,
             chat=self._chat(weights_dir, tokenizer),
             dolly_path=self._kit.dolly_path,
+            fetched=datasets.provide(workload.prompts, means),
         )
 
     def _chat(self, weights_dir: Path, tokenizer: Tokenizer) -> ChatTemplate | None:
@@ -278,16 +289,16 @@ class Group:
             loaded = measure.load(target, cell, self._kit.console)
         samples = telemetry.samples()
         emptied = None if target.reset_path is None else not notes
-        costs = {
+        seen = self._sightings(loaded.span)
+        result = judging.result(loaded, samples, provenance, prefix_reset=emptied, sightings=seen)
+        known = {
             "gate": self._cleared,
             "content": basis.content(cell),
             "steps": basis.steps,
-            "notes": (*self._notes, *notes),
+            "notes": (*result.notes, *self._notes, *notes),
             "phases_s": dict(self._phases_s),
         }
-        seen = self._sightings(loaded.span)
-        result = judging.result(loaded, samples, provenance, prefix_reset=emptied, sightings=seen)
-        result = result.model_copy(update=costs)
+        result = result.model_copy(update=known)
         self.ends.save(result, loaded.record.exchanges, loaded.during(samples))
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
 
@@ -318,6 +329,7 @@ class Group:
             packages=self._kit.checkout.packages,
             effective=effective(deployment, self._backend.readbacks(self._build)),
             deviations=self._plan.deviations,
+            client_selftest=proof(self._kit.cache_dir, self._kit.host),
         )
 
     def down(self) -> None:

@@ -41,6 +41,7 @@ DOLLY = "databricks-dolly-15k.jsonl"
 CACHED = (
     "models",
     "artifacts",
+    "datasets",
     "venvs",
     "wheels",
     "prompts",

@@ -41,6 +41,7 @@ def result(
         article=loaded.article,
         telemetry=summary,
         provenance=provenance,
+        notes=loaded.notes,
     )
 
 
@@ -53,14 +54,17 @@ def steady_summary(samples: Sequence[Sample], metrics: Metrics, span: Span) -> T
 def evidence(loaded: Loaded, samples: Sequence[Sample], *, prefix_reset: bool | None) -> Evidence:
     """`samples` reach beyond the span, so that a counter can be read at its edges. `prefix_reset` is None
     where the engine's cache cannot be emptied."""
-    span, (canaries, differing) = loaded.span, loaded.canaries
+    span, canaries = loaded.span, loaded.canaries
     workload = loaded.cell.group.workload
     return Evidence(
         engine_tokens=counter_growth(samples, GENERATED, span.start_ns, span.end_ns),
         natural_ends=not (workload.sampling.ignore_eos or workload.cuts_answers),
-        canaries=canaries,
-        canaries_differing=differing,
+        fixed_lengths=workload.sampling.ignore_eos,
+        canaries=None if canaries is None else canaries.n,
+        canaries_differing=0 if canaries is None else canaries.differing,
+        canary_prompts_differing=0 if canaries is None else canaries.prompts,
         prefix_reset=prefix_reset,
+        asked_per_s=loaded.asked_per_s,
     )
 
 

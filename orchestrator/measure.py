@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from backends.contract import FailureSignature, Gauge, MetricsMap
 from orchestrator import literal
 from orchestrator.console import Console
 from orchestrator.domain.article import Article, article
-from orchestrator.domain.canary import COMPARED_TOKENS, compared, references
+from orchestrator.domain.canary import COMPARED_TOKENS, MIN_CANARY_PROMPTS, Compared, compared, references
 from orchestrator.domain.cell import Cell, Load
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.metrics import Asked, ClientSide, Metrics, summarise
@@ -25,10 +25,12 @@ from orchestrator.host.prometheus import scrape
 from orchestrator.host.telemetry import ReadingError
 from orchestrator.load.client import Live, LoadClient, Record
 from orchestrator.load.dialects import path
-from orchestrator.load.draw import Draw
+from orchestrator.load.draw import Draw, Drawn
 from orchestrator.load.mix import Mixed, mix
+from orchestrator.load.schedule import asked_per_s, length_s, schedule
 from orchestrator.load.spec import LoadSpec
 from orchestrator.ready import require_alive, tail
+from orchestrator.recount import recounted
 from orchestrator.runtime.interface import Deployment, Runtime
 from orchestrator.store.runs import utc_now
 
@@ -192,16 +194,18 @@ def _asked_twice(target: Target, system_prompt: SystemPrompt, stall_s: float) ->
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a cell's load came to. `canaries`: how many could be compared, None where nobody looked, and how many
-    of them differed."""
+    """What a cell's load came to. `canaries` is None where nobody looked. `asked_per_s`: how many requests an open loop was to send a second of steady. `notes`: what a
+    reader must know of it besides."""
 
     cell: Cell
     record: Record
     metrics: Metrics
     span: Span
     started_at: str
-    canaries: tuple[int | None, int]
+    canaries: Compared | None
     article: Article | None
+    asked_per_s: float | None
+    notes: tuple[str, ...]
 
     def during(self, samples: Sequence[Sample]) -> list[Sample]:
         """Those that were read while it ran."""
@@ -211,11 +215,15 @@ class Loaded:
 def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], bool] = lambda: False) -> Loaded:
     """The cell's load, and what it came to; `stop` may end it early."""
     workload, users = cell.group.workload, cell.load.users
+    is_open = cell.load.arrivals is not None
     known = target.references.get(cell.load.system_prompt, {})
+    if len(known) < MIN_CANARY_PROMPTS:
+        known = {}
     pings_s = literal.pings_s(target.engine.url, target.health_path) if workload.as_article else ()
     mixed = mix(
         target.draw.bodies(cell.load), target.draw.turns, target.draw.canaries(cell.load) if known else ()
     )
+    due = schedule(cell.load, workload, mixed, target.draw.times_s)
     spec = LoadSpec(
         tag=cell.load.id,
         host=target.engine.host,
@@ -225,18 +233,21 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
         ramp_s=workload.ramp_s,
         bodies=mixed.bodies,
         turns=mixed.turns,
-        length_s=workload.length_s,
+        length_s=length_s(workload, due),
+        due_ns=due,
         think_s=workload.think_s,
         stall_s=workload.stall_s,
         request_s=workload.request_s,
     )
     expected = target.draw.prompt_tokens(cell.load)
     started_at = utc_now()
-    record = target.send(spec, lambda live: console.show(users, workload.length_s, live), stop)
-    target.draw.drawn(mixed.drawn([x.prompt for x in record.exchanges]))
+    record = target.send(spec, lambda live: console.show(cell.load, spec.length_s, live), stop)
+    drawn = target.draw.drawn(mixed.drawn([x.prompt for x in record.exchanges]))
     exchanges = _known(record.exchanges, mixed, expected)
     if workload.as_article and target.draw.encode is not None:
         exchanges = literal.counted(exchanges, target.draw.encode)
+    if target.draw.encode is not None:
+        exchanges = recounted(exchanges, target.draw.encode)
     record = replace(record, exchanges=exchanges)
     span = Span(
         start_ns=record.start_ns,
@@ -247,7 +258,7 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
         record.exchanges,
         span,
         window_s=workload.window_s,
-        asked=Asked(users=users, think_s=workload.think_s),
+        asked=Asked(users=None if is_open else users, think_s=workload.think_s, slo=workload.slo),
         client=ClientSide(
             cpu_s=record.client_cpu_s,
             late_s=record.client_late_s,
@@ -261,9 +272,18 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
         metrics,
         span,
         started_at,
-        compared(exchanges, known) if known else (None, 0),
+        compared(exchanges, known) if known else None,
         article(exchanges, span, metrics, pings_s) if workload.as_article else None,
+        asked_per_s(due, metrics.steady_start_s, metrics.steady_length_s),
+        tuple(_notes(spec, record, drawn)),
     )
+
+
+def _notes(spec: LoadSpec, record: Record, drawn: Drawn) -> Iterator[str]:
+    if drawn.again:
+        yield f"{drawn.again:,} of {drawn.count:,} prompts had been sent before: the set has {drawn.of:,}"
+    if record.held:
+        yield f"{record.held:,} requests were due while {spec.users:,} were in flight, the most there may be: they waited"
 
 
 def _known(

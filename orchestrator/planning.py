@@ -23,7 +23,15 @@ from backends.contract import (
     Value,
 )
 from orchestrator.catalog import loader
-from orchestrator.domain.cell import AcceleratorChoice, CellGroup, Load, Role, RuntimeChoice, RuntimeKind
+from orchestrator.domain.cell import (
+    AcceleratorChoice,
+    CellGroup,
+    Load,
+    Role,
+    RuntimeChoice,
+    RuntimeKind,
+    loads,
+)
 from orchestrator.domain.model import Model
 from orchestrator.domain.plan import GroupPlan, Plan, Refused, artifact_label
 from orchestrator.domain.provenance import Host
@@ -137,6 +145,8 @@ def shape(request: Request, accelerator: Accelerator) -> Workload:
     if any(n < 1 for n in request.users):
         raise RequestError("users must be 1 or more", hint="for example USERS=1,4,16")
     changes: dict[str, object] = {}
+    if request.users and workload.arrivals is not None:
+        raise RequestError(f"{name!r} is an open loop: it has no users", hint="set its rates in a file")
     if request.users:
         changes["users"] = tuple(dict.fromkeys(request.users))
     if request.duration_s is not None:
@@ -329,7 +339,6 @@ def group(request: Request, backend: Backend, chosen: Chosen, runtime: RuntimeKi
     check((*steps, launch.serve))
     _require_inputs(steps, launch.serve)
     base = build.based_on(request.base)
-    every = tuple(Load(users=u, system_prompt=s) for s in workload.system_prompts for u in workload.users)
     cells = CellGroup(
         backend=chosen.backend,
         release=build.release,
@@ -344,7 +353,7 @@ def group(request: Request, backend: Backend, chosen: Chosen, runtime: RuntimeKi
         runtime=runtime,
         dialect=asked.dialect,
         workload=workload,
-        loads=request.loads or every,
+        loads=request.loads or loads(workload),
         role=request.role,
         mark=request.mark,
     )

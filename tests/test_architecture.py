@@ -38,6 +38,7 @@ LAYERS = (
         "orchestrator.fetch",
         "orchestrator.steps",
         "orchestrator.dolly",
+        "orchestrator.datasets",
         "orchestrator.ready",
         "orchestrator.endpoint",
         "orchestrator.drawing",
@@ -49,6 +50,7 @@ LAYERS = (
         "orchestrator.quantizing",
     ),
     (
+        "orchestrator.recount",
         "orchestrator.basis",
         "orchestrator.ends",
         "orchestrator.judging",

@@ -6,7 +6,7 @@ import re
 from enum import Enum
 
 from backends.contract import Accelerator, Dialect, PrefixCaching, Profile, Value
-from orchestrator.domain.workload import SystemPrompt, Workload
+from orchestrator.domain.workload import Arrivals, SystemPrompt, Workload
 
 
 class RuntimeKind(str, Enum):
@@ -43,15 +43,37 @@ class Role(str, Enum):
 
 
 class Load(Value):
-    """What distinguishes the cells of one deployment."""
+    """What distinguishes the cells of one deployment. In an open loop `users` is how many requests may be in flight,
+    and `rate_per_s` how many are due a second; None is a trace's own pace."""
 
     users: int
     system_prompt: SystemPrompt
+    arrivals: Arrivals | None = None
+    rate_per_s: float | None = None
 
     @property
     def id(self) -> str:
         suffix = "" if self.system_prompt is SystemPrompt.WITHOUT else "-sys"
-        return f"u{self.users}{suffix}"
+        if self.arrivals is None:
+            return f"u{self.users}{suffix}"
+        return f"{'trace' if self.rate_per_s is None else f'r{self.rate_per_s:g}'}{suffix}"
+
+    @property
+    def size(self) -> float:
+        """What the loads of one workload are put in order by."""
+        return self.users if self.arrivals is None else (self.rate_per_s or 0.0)
+
+
+def loads(workload: Workload) -> tuple[Load, ...]:
+    """Every load of a workload, in the order in which they run."""
+    of = workload
+    if of.arrivals is None:
+        return tuple(Load(users=users, system_prompt=s) for s in of.system_prompts for users in of.users)
+    return tuple(
+        Load(users=of.max_in_flight, system_prompt=s, arrivals=of.arrivals, rate_per_s=rate)
+        for s in of.system_prompts
+        for rate in of.rates or (None,)
+    )
 
 
 class CellGroup(Value):

@@ -37,10 +37,11 @@ class Evidence(Value):
     `others_cpus`: CPUs' worth of time, of the host's `host_cpus`, that neither engine nor levelbench used.
     `client_apart`: how far the load client was kept from the engine's CPUs.
     `natural_ends`: whether answers are expected to end by themselves, not at their limit.
+    `fixed_lengths`: whether engines were told to ignore the end of answers, so that each has its limit's length.
     `canaries`, `canaries_differing`: greedy requests within the load, and those whose answer was not the one that
-    a single user got before it.
+    a single user got before it; `canary_prompts_differing`: how many different prompts the latter had.
     `prefix_reset`: whether the engine's prefix cache was emptied before the load.
-    `asked_per_s`: requests per second that an open loop was to send.
+    `asked_per_s`: requests per second that an open loop was to send in the steady window, by its schedule.
     """
 
     engine_tokens: float | None = None
@@ -58,8 +59,10 @@ class Evidence(Value):
     host_cpus: int = 0
     client_apart: Apart | None = None
     natural_ends: bool | None = None
+    fixed_lengths: bool = False
     canaries: int | None = None
     canaries_differing: int = 0
+    canary_prompts_differing: int = 0
     prefix_reset: bool | None = None
     asked_per_s: float | None = None
 

@@ -51,6 +51,25 @@ class Image(Value):
     size_bytes: int
 
 
+class ClientSelfTest(Value):
+    """What the load client's latest self-test on this host came to, at the load with the most users that it carried
+    whole; None where it had too few samples. Errors are p99: of first tokens, by the kernel's stamps and by our own,
+    and of gaps. `levelbench` is the version that was tested, `same_host` whether CPU, kernel and memory are those of
+    this run."""
+
+    levelbench: str
+    started_at: str
+    same_host: bool
+    users: int
+    events_per_s: float
+    ttft_error_s: float | None
+    itl_error_s: float | None
+    user_ttft_error_s: float | None
+    user_itl_error_s: float | None
+    cpu_per_event_s: float
+    ceiling_per_s: float
+
+
 class Provenance(Value):
     """Everything that could make another run differ from this one. Of an endpoint that was up already nobody
     knows the image and the weights."""
@@ -73,3 +92,4 @@ class Provenance(Value):
     packages: dict[str, str] = Field(description="versions of levelbench's own dependencies")
     effective: dict[str, str] = Field(default_factory=dict, description="settings read back from the engine")
     deviations: tuple[Deviation, ...] = ()
+    client_selftest: ClientSelfTest | None = None

@@ -55,7 +55,8 @@ class Record:
     """What a stretch of load came to, and what the client says of itself.
 
     CPU seconds and memory are those of its busiest and of its largest process; `clock_steps` says how often
-    the host's clock was set meanwhile.
+    the host's clock was set meanwhile, `held` how many requests of an open loop were due while no more might be in
+    flight.
     """
 
     exchanges: list[Exchange]
@@ -67,6 +68,7 @@ class Record:
     client_memory_bytes: int = 0
     client_cores: tuple[int, ...] = ()
     clock_steps: int = 0
+    held: int = 0
 
 
 @dataclass(slots=True)
@@ -141,6 +143,7 @@ class _Stretch:
             client_memory_bytes=max(d.memory_bytes for d in done),
             client_cores=tuple(d.core for d in done if d.core is not None),
             clock_steps=max(share.assembly.offsets.steps for share in self.shares),
+            held=sum(d.held for d in done),
         )
 
 
@@ -339,5 +342,5 @@ def _recent_ttft_s(exchanges: list[Exchange], now_ns: int) -> float | None:
         if x.end_ns < since_ns:
             break
         if x.first_token_ns:
-            recent.append((x.first_token_ns - x.send_ns) / 1e9)
+            recent.append((x.first_token_ns - x.begin_ns) / 1e9)
     return sum(recent) / len(recent) if recent else None

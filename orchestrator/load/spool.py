@@ -23,8 +23,8 @@ NO_STAMP = bytes(16)
 
 # kind, exchange, size of what follows; then for a read: our time, the kernel's struct timespec
 _READ = struct.Struct("<BIIq16s")
-# ... for an end: size of the id, user, prompt, status, connects, outcome, send and end; id and detail follow
-_END = struct.Struct("<BIIIIIIHBqq")
+# ... for an end: size of the id, user, prompt, status, connects, outcome, scheduled, send, end; id and detail follow
+_END = struct.Struct("<BIIIIIIHBqqq")
 # ... for a sample: CLOCK_MONOTONIC, what CLOCK_REALTIME is ahead of it
 _CLOCK = struct.Struct("<BIIqq")
 _KIND = struct.Struct("<BII")
@@ -90,6 +90,7 @@ class Writer:
             reply.status,
             min(reply.connects, 0xFFFF),
             _OUTCOMES.index(reply.outcome),
+            reply.scheduled_ns,
             reply.send_ns,
             reply.end_ns,
         )
@@ -187,7 +188,7 @@ def _parse(block: bytes, at: int) -> tuple[Entry, int] | None:
 
 
 def _reply(fields: tuple[int, ...], text: bytes) -> Reply:
-    name_n, user, prompt, status, connects, outcome, send_ns, end_ns = fields
+    name_n, user, prompt, status, connects, outcome, scheduled_ns, send_ns, end_ns = fields
     return Reply(
         id=text[:name_n].decode(),
         user=user,
@@ -198,6 +199,7 @@ def _reply(fields: tuple[int, ...], text: bytes) -> Reply:
         status=status,
         connects=connects,
         detail=text[name_n:].decode(),
+        scheduled_ns=scheduled_ns,
     )
 
 

@@ -18,10 +18,12 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from time import perf_counter_ns
 
+from orchestrator.load.arrivals import Arrivals
 from orchestrator.load.connection import take_stamps
 from orchestrator.load.loop import READ, Loop
 from orchestrator.load.spec import Done, Order, Progress, Ready
 from orchestrator.load.spool import Writer
+from orchestrator.load.stretch import Stretch
 from orchestrator.load.users import Users
 from orchestrator.runtime.command import die_with_parent
 
@@ -37,6 +39,7 @@ def main(pipe: Pipe) -> None:
     die_with_parent()
     gc.disable()
     realtime = _take_priority()
+    _take_descriptors()
     # the kernel stamps only while somebody asks for it, and takes a moment to begin
     with suppress(*GONE), socket.socket() as stamping:
         take_stamps(stamping)
@@ -53,7 +56,8 @@ def _load(order: Order, pipe: Pipe, *, realtime: bool) -> Done:
     core = _pin(order.shard) if realtime else None
     before_s = _cpu_s()
     loop, spool = Loop(), Writer(order.folder)
-    users = Users(order, loop, spool)
+    kind = Users if order.spec.due_ns is None else Arrivals
+    users = kind(order, loop, spool)
     loop.watch(pipe.fileno(), READ, partial(_on_message, loop, pipe))
     try:
         pipe.send(Ready())
@@ -74,6 +78,7 @@ def _load(order: Order, pipe: Pipe, *, realtime: bool) -> Done:
         late_s=tuple(users.late_s),
         realtime=realtime,
         core=core,
+        held=users.held,
     )
 
 
@@ -88,7 +93,7 @@ def _on_message(loop: Loop, pipe: Pipe) -> None:
 class _Ticker:
     """Once a second: what has been read goes to the file, and the state of the load to the orchestrator."""
 
-    def __init__(self, start_ns: int, loop: Loop, users: Users, pipe: Pipe, spool: Writer) -> None:
+    def __init__(self, start_ns: int, loop: Loop, users: Stretch, pipe: Pipe, spool: Writer) -> None:
         self._start_ns = self._due_ns = start_ns
         self._loop = loop
         self._users = users
@@ -142,6 +147,13 @@ def _take_priority() -> bool:
     except (PermissionError, AttributeError):
         return False
     return True
+
+
+def _take_descriptors() -> None:
+    """As many connections as the host lets us have: many shells begin with a thousand."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 _CORES = os.sched_getaffinity(0)

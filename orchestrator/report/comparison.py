@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.domain.cell import Load
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Result
 from orchestrator.report import layout, units
 from orchestrator.report.figures import FAIRNESS, RATE_BOUNDS, TOKEN_RATE, TTFT_MEAN, level, marked, worse
-from orchestrator.report.groups import Field, Standing, load_name, standings
+from orchestrator.report.groups import Field, Standing, load_name, load_size, standings
 from orchestrator.report.headline import Names
 
 CAUTION = (
@@ -38,7 +39,7 @@ def fairness(results: Sequence[Result], names: Names) -> list[str]:
 
 def _ranked(field: Field, names: Names) -> list[str]:
     headings = [
-        "users",
+        field.measure,
         "rank",
         "engine",
         "tok/s",
@@ -47,11 +48,9 @@ def _ranked(field: Field, names: Names) -> list[str]:
         "TTFT mean (ms)",
         "to the lowest",
     ]
-    rows = [
-        _row(users, standing, names) for users, results in field.by_users for standing in _contest(results)
-    ]
+    rows = [_row(load, standing, names) for load, results in field.by_load for standing in _contest(results)]
     table = [layout.table(headings, rows, texts=3)] if rows else []
-    absent = [line for _, results in field.by_users for line in _unranked(results, names)]
+    absent = [line for _, results in field.by_load for line in _unranked(results, names)]
     return [f"### {field.title}", *table, *([layout.bullets(absent)] if absent else [])]
 
 
@@ -61,9 +60,9 @@ def _contest(results: Sequence[Result]) -> tuple[Standing, ...]:
     return ranked if len(ranked) > 1 else ()
 
 
-def _row(users: int, s: Standing, names: Names) -> list[str]:
+def _row(load: Load, s: Standing, names: Names) -> list[str]:
     return [
-        f"{users:,}",
+        load_size(load),
         str(s.rank),
         names[s.result.cell.group],
         TOKEN_RATE.figure(s.result),

@@ -43,6 +43,7 @@ def exchange(shape: Shape, reply: Reply) -> Exchange:
         counted_by=counted_by,
         text_chars=reading.text_chars,
         connects=reply.connects,
+        scheduled_ns=reply.scheduled_ns,
         text="".join(event.text for event in events),
         event_chars=np.array([len(event.text) for event in events], np.int32),
     )
