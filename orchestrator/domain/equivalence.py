@@ -1,0 +1,225 @@
+"""Whether two results are the same within a margin, by two one-sided tests (Schuirmann 1987). Pure.
+
+Figures are compared by the logarithm of their ratio. What its variance may rest on:
+
+- WITHIN: one run on each side. The variance is what each figure moved within its run (blocks of its steady window).
+  That speaks of these two runs alone: what another start of the same engine would give cannot be seen in one pair.
+- BETWEEN: several runs on a side. A run counts as one piece of evidence, and the variance is that of whole runs,
+  with as many degrees of freedom as there are runs beyond the first of each side; never less than within them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from math import exp, inf, log, sqrt
+
+from backends.contract import Value
+from orchestrator.domain import student
+from orchestrator.domain.multiplicity import holm
+from orchestrator.domain.reading import Figure, Reading
+
+ALPHA = 0.05
+MOST_RUNS = 64
+
+# How far apart two runs of the same thing may be and still count as the same, as a share of the smaller.
+MARGINS = {
+    Figure.TOKEN_RATE: 0.05,
+    Figure.TTFT_MEAN: 0.10,
+    Figure.TTFT_P50: 0.10,
+    Figure.TTFT_P95: 0.15,
+    Figure.TTFT_P99: 0.20,
+}
+
+
+class Basis(str, Enum):
+    """What the variance of a difference rests on."""
+
+    WITHIN = "within-runs"
+    BETWEEN = "between-runs"
+
+
+class Answer(str, Enum):
+    """What an equivalence test can say."""
+
+    EQUIVALENT = "equivalent"
+    DIFFERENT = "different"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The second side over the first, as a logarithm, with its standard error."""
+
+    log_ratio: float
+    error: float
+    freedom: float
+    basis: Basis
+    runs: tuple[int, int]
+
+    @property
+    def ratio(self) -> float:
+        return exp(self.log_ratio)
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Of the ratio."""
+        if self.error == 0:
+            return self.ratio, self.ratio
+        reach = student.quantile((1 + level) / 2, self.freedom) * self.error
+        return _exp(self.log_ratio - reach), _exp(self.log_ratio + reach)
+
+    @property
+    def p_same(self) -> float:
+        """How likely a difference of at least this size is where there is none; two-sided."""
+        return 2 * student.above(abs(self._scaled(0.0)), self.freedom)
+
+    def p_beyond(self, margin: float) -> float:
+        """Of the two one-sided tests together: small where the difference is smaller than the margin."""
+        return (
+            student.above((margin - abs(self.log_ratio)) / self.error, self.freedom)
+            if self.error
+            else (0.0 if abs(self.log_ratio) < margin else 1.0)
+        )
+
+    def p_inside(self, margin: float) -> float:
+        """Small where the difference is larger than the margin: exact at its two ends."""
+        d = abs(self.log_ratio)
+        if not self.error:
+            return 1.0 if d <= margin else 0.0
+        far, near = (d + margin) / self.error, (d - margin) / self.error
+        return student.above(near, self.freedom) + student.above(far, self.freedom)
+
+    def _scaled(self, at: float) -> float:
+        away = self.log_ratio - at
+        return away / self.error if self.error else (0.0 if away == 0 else inf)
+
+
+class Equivalence(Value):
+    """One figure's test. `p_different` is corrected for all figures that were tested together; `needed` are more
+    runs of each side until it would be decided if they went on like these, None if that is more than MOST_RUNS or
+    nothing is undecided. The interval is the one of 90 % that belongs to the test."""
+
+    figure: Figure
+    first: float
+    second: float
+    ratio: float
+    low: float
+    high: float
+    margin: float
+    p_equivalent: float
+    p_different: float
+    answer: Answer
+    basis: Basis
+    runs: tuple[int, int]
+    needed: int | None = None
+
+
+def effect(first: Sequence[Reading], second: Sequence[Reading]) -> Effect | None:
+    """The difference of two sides, each of one or more runs. None where its variance cannot be known: a single
+    run on each side of which one has no interval."""
+    a, b = ([log(reading.value) for reading in side] for side in (first, second))
+    difference, runs = _mean(b) - _mean(a), (len(a), len(b))
+    if runs == (1, 1):
+        return _within(difference, first[0], second[0])
+    freedom = len(a) + len(b) - 2
+    variance = max(sum(_squares(side) for side in (a, b)) / freedom, _moved([*first, *second]))
+    error = sqrt(variance * (1 / len(a) + 1 / len(b)))
+    return Effect(difference, error, float(freedom), Basis.BETWEEN, runs)
+
+
+def test(
+    pairs: Mapping[str, tuple[Figure, Sequence[Reading], Sequence[Reading]]],
+) -> dict[str, Equivalence]:
+    """Every pair by its name; those whose variance cannot be known are left out. What is found different is found
+    so after Holm's correction over all of them; equivalence needs none, since all must be equivalent."""
+    found = {name: (figure, effect(a, b), a, b) for name, (figure, a, b) in pairs.items()}
+    known = {name: (figure, e, a, b) for name, (figure, e, a, b) in found.items() if e is not None}
+    corrected = holm([e.p_inside(_log(MARGINS[figure])) for figure, e, _, _ in known.values()])
+    return {
+        name: _judged(figure, e, (a, b), p)
+        for (name, (figure, e, a, b)), p in zip(known.items(), corrected, strict=True)
+    }
+
+
+def overall(found: Sequence[Equivalence]) -> Answer:
+    """Different if anything is; equivalent only if everything is, and there is anything."""
+    answers = {one.answer for one in found}
+    if Answer.DIFFERENT in answers:
+        return Answer.DIFFERENT
+    return Answer.EQUIVALENT if answers == {Answer.EQUIVALENT} else Answer.UNDECIDED
+
+
+def more_runs(of: Effect, margin: float) -> int | None:
+    """How many more runs of each side until this difference would be told to be one or the other."""
+    variance, d, had = of.error**2 / sum(1 / n for n in of.runs), abs(of.log_ratio), min(of.runs)
+    for n in range(max(2, had + 1), MOST_RUNS + 1):
+        reach = student.quantile(1 - ALPHA, 2 * n - 2) * sqrt(2 * variance / n)
+        if d + reach <= margin or d - reach >= margin:
+            return n - had
+    return None
+
+
+def _judged(
+    figure: Figure, of: Effect, sides: tuple[Sequence[Reading], Sequence[Reading]], p_different: float
+) -> Equivalence:
+    margin = _log(MARGINS[figure])
+    p_equivalent = of.p_beyond(margin)
+    answer = (
+        Answer.EQUIVALENT
+        if p_equivalent <= ALPHA
+        else Answer.DIFFERENT
+        if p_different <= ALPHA
+        else Answer.UNDECIDED
+    )
+    low, high = of.interval(1 - 2 * ALPHA)
+    first, second = (exp(_mean([log(r.value) for r in side])) for side in sides)
+    return Equivalence(
+        figure=figure,
+        first=first,
+        second=second,
+        ratio=of.ratio,
+        low=low,
+        high=high,
+        margin=MARGINS[figure],
+        p_equivalent=p_equivalent,
+        p_different=p_different,
+        answer=answer,
+        basis=of.basis,
+        runs=of.runs,
+        needed=more_runs(of, margin) if answer is Answer.UNDECIDED else None,
+    )
+
+
+def _within(difference: float, first: Reading, second: Reading) -> Effect | None:
+    """Two runs that moved by themselves; degrees of freedom by Welch and Satterthwaite."""
+    a, b = first.spread, second.spread
+    if a is None or b is None:
+        return None
+    variance = a.deviation**2 + b.deviation**2
+    parts = sum(s.deviation**4 / s.freedom for s in (a, b))
+    freedom = variance**2 / parts if parts else inf
+    return Effect(difference, sqrt(variance), min(freedom, 1e6), Basis.WITHIN, (1, 1))
+
+
+def _moved(readings: Sequence[Reading]) -> float:
+    """The mean variance within runs, of those that have an interval: whole runs cannot vary less."""
+    known = [reading.spread.deviation**2 for reading in readings if reading.spread is not None]
+    return _mean(known) if known else 0.0
+
+
+def _log(margin: float) -> float:
+    return log(1 + margin)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _squares(values: Sequence[float]) -> float:
+    mean = _mean(values)
+    return sum((value - mean) ** 2 for value in values)
+
+
+def _exp(value: float) -> float:
+    return exp(min(value, 700.0))
