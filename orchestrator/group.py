@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import chat_template
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.console import Console
-from orchestrator.domain.cell import Cell
+from orchestrator.domain.cell import Cell, CellGroup
 from orchestrator.domain.exchange import Exchange
 from orchestrator.domain.plan import GroupPlan
 from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
@@ -34,11 +34,18 @@ from orchestrator.runtime.checkout import Checkout
 from orchestrator.runtime.interface import Deployment, DeploymentSpec, Runtime
 from orchestrator.store.runs import RunFolder, utc_now
 
+Accept = Callable[[CellGroup, Provenance], None]
+
+
+def anything(group: CellGroup, provenance: Provenance) -> None:
+    """A run of a request has nothing that it must find again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kit:
     """What a run works with. Tests put fakes in. `dolly_path` is where the article's prompts may lie,
-    `environment` ours, for the fetch of weights, `cache_limit_bytes` what models and artifacts may take."""
+    `environment` ours, for the fetch of weights, `cache_limit_bytes` what models and artifacts may take. `accept` is
+    shown what a group is measured on before its load, and refuses by CellError."""
 
     runtime: Runtime
     backends: dict[str, Backend]
@@ -51,6 +58,7 @@ class Kit:
     interrupts: Interrupts
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     cache_limit_bytes: int | None = None
+    accept: Accept = anything
 
 
 class Group:
@@ -234,7 +242,7 @@ class Group:
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
 
     def provenance(self, deployment: Deployment, image: Image, weights: Artifact, draw: Draw) -> Provenance:
-        return Provenance(
+        found = Provenance(
             levelbench=self._kit.checkout.version,
             git_revision=self._kit.checkout.git_revision,
             git_dirty=self._kit.checkout.git_dirty,
@@ -252,6 +260,8 @@ class Group:
             effective=effective(deployment, self._backend.readbacks(self._build)),
             deviations=self._plan.deviations,
         )
+        self._kit.accept(self._plan.group, found)
+        return found
 
     def down(self) -> None:
         """Take the engine down if it is up: once, even when the disk is too full to note it.

@@ -58,12 +58,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan and the runtime that will carry it out."""
+    """A plan and the runtime that will carry it out. `accept` is that of group.Kit."""
 
     plan: Plan
     runtime: Runtime
     host: Host
     backends: dict[str, Backend]
+    accept: group.Accept = group.anything
 
 
 def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
@@ -139,6 +140,7 @@ def carry_out(place: Place, prepare: Callable[[], Prepared], console: Console) -
             interrupts=interrupts,
             environment=place.environment,
             cache_limit_bytes=place.cache_limit_bytes,
+            accept=prepared.accept,
         )
         try:
             return folder, bench.run(plan, kit, folder)

@@ -143,8 +143,19 @@ class Court:
         found: dict[Address, Measured | None] = {}
         for address in addresses(test):
             ones = (address,) if address.is_one else self._fitting(address)
-            found |= {one: self.find(one, conditions) for one in ones}
+            known = {one: self.find(one, conditions) for one in ones}
+            found |= known if address.is_one else self._comparable(known, conditions)
         return found
+
+    def _comparable(
+        self, known: Mapping[Address, Measured | None], conditions: Conditions
+    ) -> Mapping[Address, Measured | None]:
+        """Of what an address with `*` stands for, that which may be held against the publication, if any may: other
+        engines and releases that happen to be there too do not count."""
+        if conditions is Conditions.ANY:
+            return known
+        fit = {a: m for a, m in known.items() if m and not incomparable(m.result, self.setting)}
+        return fit or known
 
     def _matched(self, test: Ratio, conditions: Conditions) -> dict[Address, Measured | None]:
         """Both sides of every measured cell that has a partner behind the other serving layer, of one

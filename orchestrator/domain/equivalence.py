@@ -10,15 +10,18 @@ Figures are compared by the logarithm of their ratio. What its variance may rest
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import exp, inf, log, sqrt
+from typing import TypeVar
 
 from backends.contract import Value
 from orchestrator.domain import student
 from orchestrator.domain.multiplicity import holm
 from orchestrator.domain.reading import Figure, Reading
+
+_Name = TypeVar("_Name", bound=Hashable)
 
 ALPHA = 0.05
 MOST_RUNS = 64
@@ -129,8 +132,8 @@ def effect(first: Sequence[Reading], second: Sequence[Reading]) -> Effect | None
 
 
 def test(
-    pairs: Mapping[str, tuple[Figure, Sequence[Reading], Sequence[Reading]]],
-) -> dict[str, Equivalence]:
+    pairs: Mapping[_Name, tuple[Figure, Sequence[Reading], Sequence[Reading]]],
+) -> dict[_Name, Equivalence]:
     """Every pair by its name; those whose variance cannot be known are left out. What is found different is found
     so after Holm's correction over all of them; equivalence needs none, since all must be equivalent."""
     found = {name: (figure, effect(a, b), a, b) for name, (figure, a, b) in pairs.items()}

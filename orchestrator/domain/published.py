@@ -19,12 +19,14 @@ from orchestrator.domain.court import (
     exhibit,
     incomparable,
     published_reading,
+    serving,
 )
-from orchestrator.domain.differences import Difference
-from orchestrator.domain.equivalence import Answer, Equivalence
+from orchestrator.domain.differences import Area, Difference, between
 from orchestrator.domain.pairs import Comparison, usable
 from orchestrator.domain.reading import Figure
+from orchestrator.domain.result import Result
 from orchestrator.domain.ruling import Ruling, inside, worst
+from orchestrator.domain.workload import SystemPrompt
 
 
 class Precision(str, Enum):
@@ -56,6 +58,19 @@ class PublishedFigure(Value):
         return self
 
 
+class Facts(Value):
+    """What a publication says that it measured with, in words; `versions` by backend."""
+
+    machine: str
+    gpu: str
+    driver: str
+    serving_layer: str
+    client: str
+    prompts: str
+    system_prompt: str
+    versions: dict[str, str]
+
+
 class Publication(Value):
     """What was published, and under which setting."""
 
@@ -63,6 +78,7 @@ class Publication(Value):
     title: str
     source: str
     setting: Setting
+    facts: Facts
     models: tuple[str, ...] = Field(min_length=1)
     backends: tuple[str, ...] = Field(min_length=1)
     figures: tuple[PublishedFigure, ...] = ()
@@ -96,21 +112,6 @@ class PublishedRuling(Value):
     confounders: tuple[Confounder, ...] = ()
     claims: tuple[ClaimRuling, ...] = ()
     matched: Comparison | None = None
-
-
-class OwnRuling(Value):
-    """What a new run says of an earlier one, cell by cell: the tests of all figures with an interval on both sides.
-    `unjudged` are cells and figures that could not be tested, with the reason."""
-
-    result: str
-    first: tuple[str, ...]
-    second: tuple[str, ...]
-    ruling: Ruling
-    answer: Answer
-    tests: dict[str, Equivalence] = Field(default_factory=dict)
-    unjudged: tuple[str, ...] = ()
-    pins: tuple[str, ...] = ()
-    provenance: tuple[Difference, ...] = ()
 
 
 SHOWN = (
@@ -147,6 +148,43 @@ def rule(publication: Publication, cell: Address, measured: Measured | None) -> 
         reasons=(*spoilt, *silent),
         figures=found,
         measured=tuple(e for figure in SHOWN if (e := exhibit(cell, measured, figure)) is not None),
+        provenance=_provenance(publication, cell, measured.result),
+    )
+
+
+def _provenance(publication: Publication, cell: Address, result: Result) -> tuple[Difference, ...]:
+    """What the publication states, beside what ours was: where it states nothing too."""
+    theirs, group, p = publication.facts, result.cell.group, result.provenance
+    gpus = () if p is None else p.host.gpus[:1]
+    gpu = f"{gpus[0].name}, {gpus[0].memory_bytes / 2**30:.0f} GiB" if gpus else "none"
+    ours = {
+        (Area.METHOD, "client"): "levelbench"
+        if p is None
+        else f"levelbench {p.levelbench}, METHOD {result.method}",
+        (Area.WORK, "prompts"): "unknown"
+        if p is None
+        else f"{p.prompts_name}, seed {group.workload.prompts.seed}",
+        (Area.WORK, "system prompt"): "levelbench's copy of the same text",
+        (Area.HARDWARE, "machine"): "unknown" if p is None else f"{p.host.cpu}, {p.host.cpus} cores",
+        (Area.HARDWARE, "GPU"): gpu,
+        (Area.ENGINE, "engine version"): group.version,
+        (Area.SETTINGS, "serving layer"): serving(result),
+        (Area.SOFTWARE, "GPU driver"): gpus[0].driver if gpus else "none",
+    }
+    stated = {
+        (Area.METHOD, "client"): theirs.client,
+        (Area.WORK, "prompts"): theirs.prompts,
+        (Area.WORK, "system prompt"): theirs.system_prompt,
+        (Area.HARDWARE, "machine"): theirs.machine,
+        (Area.HARDWARE, "GPU"): theirs.gpu,
+        (Area.ENGINE, "engine version"): theirs.versions.get(cell.backend, "not stated"),
+        (Area.SETTINGS, "serving layer"): theirs.serving_layer,
+        (Area.SOFTWARE, "GPU driver"): theirs.driver,
+    }
+    skipped = (Area.WORK, "system prompt") if cell.system_prompt is SystemPrompt.WITHOUT else None
+    return between(
+        {key: value for key, value in stated.items() if key != skipped},
+        {key: value for key, value in ours.items() if key != skipped},
     )
 
 

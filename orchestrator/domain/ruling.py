@@ -73,9 +73,9 @@ def decide(test: Predicate, readings: Mapping[Figure, Readings]) -> tuple[Ruling
     of = readings[test.figure]
     if isinstance(test, ValueAt):
         away = test.value * test.tolerance
-        return inside(of[test.cell], test.value - away, test.value + away), ""
+        return worst([inside(r, test.value - away, test.value + away) for r in of.values()]), ""
     if isinstance(test, Threshold):
-        return inside(of[test.cell], test.above, test.below), ""
+        return worst([inside(r, test.above, test.below) for r in of.values()]), ""
     if isinstance(test, Order):
         return _order(test, of)
     if isinstance(test, Trend):

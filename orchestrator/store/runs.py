@@ -25,6 +25,7 @@ LOGS = "logs"
 LATEST = "latest"
 REPORT = "report.md"
 TABLE = "results.csv"
+IMPORTED = "imported.json"  # stands in a run that was measured elsewhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,101 @@
+"""Whether a run came out like an earlier one, by equivalence tests, never by eye. Pure.
+
+Reproduced means that every figure with an interval on both sides is equivalent within its margin, in every cell; not
+reproduced that at least one differs by more than its margin. Everything else is undecided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from backends.contract import Value
+from orchestrator.domain.differences import Difference, common, differences
+from orchestrator.domain.equivalence import MARGINS, Answer, Equivalence, overall, test
+from orchestrator.domain.pairs import Pair, Side, paired, require_one_method, usable
+from orchestrator.domain.reading import Figure, Reading, read
+from orchestrator.domain.result import Result
+from orchestrator.domain.ruling import Ruling
+
+# What makes another measurement of it.
+WORK = ("weights", "prompts", "model", "users", "system prompt")
+
+_RULINGS = {
+    Answer.EQUIVALENT: Ruling.REPRODUCED,
+    Answer.DIFFERENT: Ruling.NOT_REPRODUCED,
+    Answer.UNDECIDED: Ruling.UNDECIDED,
+}
+Test = tuple[Figure, Sequence[Reading], Sequence[Reading]]
+
+
+class CellTest(Value):
+    """One figure of one cell."""
+
+    cell: str
+    test: Equivalence
+
+
+class Rerun(Value):
+    """What later runs say of an earlier one. `answer` is that of the tests alone; `unjudged` are cells and figures
+    that could not be tested, with the reason."""
+
+    result: str
+    reruns: tuple[str, ...]
+    ruling: Ruling
+    answer: Answer
+    reasons: tuple[str, ...] = ()
+    tests: tuple[CellTest, ...] = ()
+    unjudged: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = Field(default=())
+
+
+def judge(earlier: Side, later: Side) -> Rerun:
+    """Every run of the later side against those of the earlier one. RequestError for mixed METHODs, and where no
+    cell is the same."""
+    require_one_method([*earlier.results, *later.results])
+    _, pairs, alone = paired(earlier, later)
+    missing = [text for text in alone if text.endswith(f"only in {earlier.name}")]
+    faults = {pair: [f"{r.cell.id}: {why}" for r in _both(pair) if (why := usable(r))] for pair in pairs}
+    wanted = {name: of for pair in pairs if not faults[pair] for name, of in _tests(pair).items()}
+    tested = test(wanted)
+    short = [
+        f"{cell} {figure.value}: no interval on both sides"
+        for cell, figure in wanted
+        if (cell, figure) not in tested
+    ]
+    found = common(differences(pair.first[0], r) for pair in pairs for r in pair.second)
+    changed = tuple(
+        f"another measurement: {d.text}" for d in found if d.field in WORK or d.field.startswith("workload")
+    )
+    unmeasured = tuple(dict.fromkeys((*missing, *(text for of in faults.values() for text in of))))
+    answer = overall(list(tested.values()))
+    ruling = _RULINGS[answer]
+    if changed or unmeasured:
+        ruling = Ruling.NOT_COMPARABLE if changed else Ruling.NOT_MEASURED
+    return Rerun(
+        result=earlier.name,
+        reruns=tuple(dict.fromkeys(later.name.split(" and "))),
+        ruling=ruling,
+        answer=answer,
+        reasons=(*changed, *unmeasured),
+        tests=tuple(CellTest(cell=cell, test=of) for (cell, _), of in tested.items()),
+        unjudged=tuple(short),
+        differences=found,
+    )
+
+
+def _tests(pair: Pair) -> dict[tuple[str, Figure], Test]:
+    found: dict[tuple[str, Figure], Test] = {}
+    for figure in MARGINS:
+        first, second = (
+            [reading for r in side if (reading := read(r, figure)) is not None]
+            for side in (pair.first, pair.second)
+        )
+        if first and second:
+            found[pair.first[0].cell.id, figure] = (figure, first, second)
+    return found
+
+
+def _both(pair: Pair) -> tuple[Result, ...]:
+    return (*pair.first, *pair.second)
