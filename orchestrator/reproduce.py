@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from backends import load_backends
 from backends.contract import Backend, FailureCause, Profile
-from orchestrator import invocation
+from orchestrator import invocation, planning
 from orchestrator.catalog import publications
 from orchestrator.console import Console
 from orchestrator.domain import pins, rerun
@@ -21,7 +21,7 @@ from orchestrator.domain.court import ClaimRuling, Court, Measured
 from orchestrator.domain.pairs import Comparison, Side, compare, usable
 from orchestrator.domain.pins import Pin
 from orchestrator.domain.plan import GroupPlan, Plan
-from orchestrator.domain.provenance import Provenance
+from orchestrator.domain.provenance import Host, Provenance
 from orchestrator.domain.published import Publication, PublishedRuling, rule
 from orchestrator.domain.rerun import Rerun
 from orchestrator.errors import CellError, HostError, RequestError, unknown
@@ -120,8 +120,9 @@ def compare_runs(runs_dir: Path, names: Sequence[str]) -> tuple[Comparison, ...]
 
 
 def own_plan(place: Place, source: Source, console: Console, *, pull: bool) -> Prepared:
-    """An earlier run's own plan, with the cells that are wanted. RequestError where this version cannot carry it
-    out."""
+    """An earlier run's own plan, with the cells that are wanted. Of a run that was measured elsewhere, the plan that
+    this checkout makes of the same request: commands that came in a file are not run. RequestError where this
+    version cannot carry it out."""
     plan, backends = _plan(source), load_backends()
     for group in plan.groups:
         _require_release(group, backends)
@@ -135,8 +136,13 @@ def own_plan(place: Place, source: Source, console: Console, *, pull: bool) -> P
         environment=place.environment,
         pull=pull,
     )
+    host = facts.host()
+    if source.folder.imported:
+        groups = tuple(_made_anew(place, group, backends, host) for group in plan.groups)
+        notes = (*notes, *_renewed(plan.groups, groups))
+        plan = plan.model_copy(update={"groups": groups})
     told = plan.model_copy(update={"notes": notes, "refused": ()})
-    return Prepared(told, runtime, facts.host(), backends, _Holding(_expected(source), console))
+    return Prepared(told, runtime, host, backends, _Holding(_expected(source), console))
 
 
 def pins_of(source: Source) -> tuple[Pin, ...]:
@@ -162,6 +168,8 @@ def run_own(place: Place, source: Source, console: Console) -> Rerun:
 def judge_own(source: Source, later: Sequence[Source]) -> Rerun:
     """Whether later runs came out like an earlier one."""
     pins_of(source)
+    if any(one.folder.path == source.folder.path for one in later):
+        raise RequestError(f"{source.name} cannot be judged by itself", hint="name a later run, or several")
     name = " and ".join(one.name for one in later)
     return rerun.judge(Side(source.name, (source.results,)), Side(name, tuple(s.results for s in later)))
 
@@ -270,6 +278,42 @@ def _plan(source: Source) -> Plan:
 def _with(group: GroupPlan, wanted: set[str]) -> GroupPlan:
     loads = tuple(cell.load for cell in group.group.cells if cell.id in wanted)
     return group.model_copy(update={"group": group.group.model_copy(update={"loads": loads})})
+
+
+def _made_anew(place: Place, group: GroupPlan, backends: Mapping[str, Backend], host: Host) -> GroupPlan:
+    """What this checkout would do for the same request, with the same workload."""
+    of = group.group
+    if of.workload.prompts.path is not None:
+        raise RequestError(
+            f"{of.id} drew its prompts from a file of its own, which was not handed on",
+            hint="measure with that file: bench --workload",
+        )
+    if of.accelerator is None or of.profile is None:
+        raise RequestError(f"{of.id} was up already: nobody here can start it", hint="levelbench load")
+    request = Request(
+        backends=(of.backend,),
+        model=of.compared_as,
+        release=of.release,
+        profile=of.profile,
+        prefix_caching=of.prefix_caching,
+        extra_args=of.extra_args,
+        base=place.base,
+        port=place.port,
+    )
+    traits = facts.traits(of.accelerator, host)
+    (made,) = planning.plan(request, backends, traits, of.runtime).groups
+    same = made.group.model_copy(update={"workload": of.workload, "loads": of.loads})
+    return made.model_copy(update={"group": same})
+
+
+def _renewed(theirs: Sequence[GroupPlan], ours: Sequence[GroupPlan]) -> tuple[str, ...]:
+    """What this checkout does otherwise than the plan that came with a run."""
+    return tuple(
+        f"{mine.group.id}: {name} is this checkout's own, not that of the run"
+        for mine, other in zip(ours, theirs, strict=True)
+        for name in ("model", "image", "base", "steps", "serve", "request")
+        if getattr(mine, name) != getattr(other, name)
+    )
 
 
 def _require_release(group: GroupPlan, backends: Mapping[str, Backend]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from functools import cache
 from pathlib import Path
 
@@ -53,8 +54,15 @@ def find(name: str) -> tuple[Publication, Address]:
     if head not in publications():
         raise unknown("publication", head, publications())
     publication = publications()[head]
-    if name not in results(publication):
-        raise unknown("published result", name, results(publication))
+    known = results(publication)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        users = ", ".join(f"u{n}" for n in publication.setting.users)
+        raise RequestError(
+            f"{name!r} was not published." + (f" Did you mean {near[0]!r}?" if near else ""),
+            hint=f"{head}/MODEL/BACKEND/USERS with {', '.join(publication.models)}; "
+            f"{', '.join(publication.backends)}; {users}, with -sys behind it for the system prompt",
+        )
     return publication, Address.model_validate(cell)
 
 

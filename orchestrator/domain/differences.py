@@ -11,7 +11,8 @@ from orchestrator.domain.cell import CellGroup
 from orchestrator.domain.provenance import Host, Image, Provenance
 from orchestrator.domain.result import Result
 
-_PATH = re.compile(r"/(?:[^\s/=:,]+/)+(?=[^\s/=:,])")
+# With what `levelbench export` puts instead of a folder's beginning.
+_PATH = re.compile(r"(?:\{\w+\})?/(?:[^\s/=:,]+/)*(?=[^\s/=:,])")
 _PORT = re.compile(r"-port$|^-p$")
 
 

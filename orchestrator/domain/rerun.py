@@ -13,7 +13,7 @@ from pydantic import Field
 from backends.contract import Value
 from orchestrator.domain.differences import Difference, common, differences
 from orchestrator.domain.equivalence import MARGINS, Answer, Equivalence, overall, test
-from orchestrator.domain.pairs import Pair, Side, paired, require_one_method, usable
+from orchestrator.domain.pairs import Pair, Side, is_suspect, paired, require_one_method, usable
 from orchestrator.domain.reading import Figure, Reading, read
 from orchestrator.domain.result import Result
 from orchestrator.domain.ruling import Ruling
@@ -56,8 +56,9 @@ def judge(earlier: Side, later: Side) -> Rerun:
     require_one_method([*earlier.results, *later.results])
     _, pairs, alone = paired(earlier, later)
     missing = [text for text in alone if text.endswith(f"only in {earlier.name}")]
-    faults = {pair: [f"{r.cell.id}: {why}" for r in _both(pair) if (why := usable(r))] for pair in pairs}
-    wanted = {name: of for pair in pairs if not faults[pair] for name, of in _tests(pair).items()}
+    faults = [[f"{r.cell.id}: {why}" for r in _both(pair) if (why := usable(r))] for pair in pairs]
+    whole = [pair for pair, of in zip(pairs, faults, strict=True) if not of]
+    wanted = {name: of for pair in whole for name, of in _tests(pair).items()}
     tested = test(wanted)
     short = [
         f"{cell} {figure.value}: no interval on both sides"
@@ -68,7 +69,7 @@ def judge(earlier: Side, later: Side) -> Rerun:
     changed = tuple(
         f"another measurement: {d.text}" for d in found if d.field in WORK or d.field.startswith("workload")
     )
-    unmeasured = tuple(dict.fromkeys((*missing, *(text for of in faults.values() for text in of))))
+    unmeasured = tuple(dict.fromkeys((*missing, *(text for of in faults for text in of))))
     answer = overall(list(tested.values()))
     ruling = _RULINGS[answer]
     if changed or unmeasured:
@@ -78,7 +79,7 @@ def judge(earlier: Side, later: Side) -> Rerun:
         reruns=tuple(dict.fromkeys(later.name.split(" and "))),
         ruling=ruling,
         answer=answer,
-        reasons=(*changed, *unmeasured),
+        reasons=(*changed, *unmeasured, *_suspects(whole)),
         tests=tuple(CellTest(cell=cell, test=of) for (cell, _), of in tested.items()),
         unjudged=tuple(short),
         differences=found,
@@ -95,6 +96,17 @@ def _tests(pair: Pair) -> dict[tuple[str, Figure], Test]:
         if first and second:
             found[pair.first[0].cell.id, figure] = (figure, first, second)
     return found
+
+
+def _suspects(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """What speaks against figures that were tested all the same."""
+    return tuple(
+        f"suspect, {name} {r.cell.id}: {'; '.join(f.text for f in r.verdict.findings)}"
+        for pair in pairs
+        for name, side in (("the earlier", pair.first), ("a later", pair.second))
+        for r in side
+        if r.verdict is not None and is_suspect(r)
+    )
 
 
 def _both(pair: Pair) -> tuple[Result, ...]:

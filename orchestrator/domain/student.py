@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import exp, inf, isinf, lgamma, log, log1p
 
 ENOUGH = 1e-15
@@ -22,6 +23,7 @@ def above(t: float, freedom: float) -> float:
     return below(-t, freedom)
 
 
+@lru_cache(maxsize=4096)
 def quantile(p: float, freedom: float) -> float:
     """The value below which a share `p` of the distribution lies; 0 < p < 1."""
     if p < 0.5:  # noqa: PLR2004
@@ -31,7 +33,7 @@ def quantile(p: float, freedom: float) -> float:
         low, high = high, high * 2
         if high == inf:
             return inf
-    for _ in range(100):
+    for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if above(middle, freedom) > 1 - p else (low, middle)
     return (low + high) / 2

@@ -46,6 +46,11 @@ class RunFolder:
     def id(self) -> str:
         return self.path.name
 
+    @property
+    def imported(self) -> bool:
+        """Whether it was measured elsewhere and brought here."""
+        return (self.path / IMPORTED).exists()
+
     @classmethod
     def create(
         cls, root: Path, run_id: str, plan: dict[str, Any], *, cells: Sequence[Cell] = (), latest: bool = True
