@@ -46,7 +46,9 @@ Fields = dict[tuple[Area, str], str]
 def differences(first: Result, second: Result) -> tuple[Difference, ...]:
     """Everything that is known of both and differs, the weightiest area first. What depends on the place alone
     (folders, free ports) is no difference."""
-    return between(_fields(first), _fields(second))
+    known = first.provenance is not None and second.provenance is not None
+    mine, theirs = (_fields(r, with_provenance=known) for r in (first, second))
+    return between(mine, theirs)
 
 
 def of_provenance(first: Provenance, second: Provenance) -> tuple[Difference, ...]:
@@ -76,14 +78,15 @@ def _weight(difference: Difference) -> int:
     return list(Area).index(difference.area)
 
 
-def _fields(result: Result) -> Fields:
+def _fields(result: Result, *, with_provenance: bool) -> Fields:
+    """A cell that failed early has no provenance, which makes it no different."""
     fields: Fields = {
         (Area.METHOD, "METHOD"): str(result.method),
         (Area.WORK, "users"): str(result.cell.load.users),
         (Area.WORK, "system prompt"): result.cell.load.system_prompt.value,
     }
     fields.update(_group(result.cell.group))
-    if result.provenance is not None:
+    if with_provenance and result.provenance is not None:
         fields.update(_provenance(result.provenance))
     return fields
 
