@@ -16,13 +16,13 @@ from orchestrator.catalog import publications
 from orchestrator.console import Console
 from orchestrator.domain import pins, rerun
 from orchestrator.domain.cell import CellGroup, RuntimeChoice, RuntimeKind
-from orchestrator.domain.claim import Address, Conditions
+from orchestrator.domain.claim import Address, Conditions, Confounder
 from orchestrator.domain.court import ClaimRuling, Court, Measured
 from orchestrator.domain.pairs import Comparison, Side, compare, usable
 from orchestrator.domain.pins import Pin
 from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.domain.provenance import Host, Provenance
-from orchestrator.domain.published import Publication, PublishedRuling, rule
+from orchestrator.domain.published import Publication, PublishedFigure, PublishedRuling, rule
 from orchestrator.domain.rerun import Rerun
 from orchestrator.errors import CellError, HostError, RequestError, unknown
 from orchestrator.host import facts
@@ -46,6 +46,14 @@ class Published:
     @property
     def name(self) -> str:
         return f"{self.publication.id}/{self.cell}"
+
+    @property
+    def figures(self) -> tuple[PublishedFigure, ...]:
+        return self.publication.of(self.cell)
+
+    @property
+    def confounders(self) -> tuple[Confounder, ...]:
+        return tuple(c for c in publications.confounders() if c.touches(self.cell))
 
 
 def published(name: str, also: Profile | None = None) -> Published:
@@ -98,7 +106,7 @@ def judge_published(place: Place, wanted: Published, folder: RunFolder) -> Publi
     return ruling.model_copy(
         update={
             "claims": claims,
-            "confounders": tuple(c for c in publications.confounders() if c.touches(wanted.cell)),
+            "confounders": wanted.confounders,
             "unmet": unmet,
             "matched": _matched(found, measured),
         }

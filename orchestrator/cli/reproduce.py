@@ -141,7 +141,8 @@ def _published(
     if is_plan:
         prepared = reproducing.prepare(place, wanted, pull=False)
         prepared.runtime.close()
-        _show(prepared.plan, plans.text(prepared.plan), as_json=as_json)
+        held_against = rulings.asked(wanted.figures, wanted.confounders)
+        _show(prepared.plan, f"{held_against}\n{plans.text(prepared.plan)}", as_json=as_json)
         return
     if judged is None:
         ruling = reproducing.run_published(place, wanted, Console())

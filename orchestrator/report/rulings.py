@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from backends.contract import Deviation
+from orchestrator.domain.claim import Confounder
 from orchestrator.domain.court import ClaimRuling, Exhibit, PartRuling
 from orchestrator.domain.equivalence import MARGINS, MOST_RUNS, Answer, Basis, Equivalence
 from orchestrator.domain.published import FigureRuling, PublishedFigure, PublishedRuling
@@ -46,6 +47,18 @@ def claim(ruling: ClaimRuling) -> str:
             "",
             *(line for part in ruling.parts for line in _part(part)),
         ]
+    )
+
+
+def asked(figures: Sequence[PublishedFigure], confounders: Sequence[Confounder]) -> str:
+    """Of a published result that is not run yet: what it would be held against, and what is known of it."""
+    stated = [f"published: {label(f.figure)} {_stated(f)} ({f.precision.value}: {f.words})" for f in figures]
+    known = [f"confounder: {c.text}" for c in confounders]
+    return (
+        "\n".join(
+            [*(stated or ["published: no figure of this cell, only words (levelbench claims)"]), *known]
+        )
+        + "\n"
     )
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import re
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +43,22 @@ MOST_BYTES = 2 * 2**30
 MOST_MANIFEST_BYTES = 16 * 2**20
 MOST_FILES = 20_000
 _BEGINNING = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold: no clock in what is handed on
-_NAME = re.compile(rf"{RUN}|{JOURNAL}|{REPORT}|{TABLE}|{CELLS}/[\w.-]+/[\w.-]+|{LOGS}(?:/[\w.-]+)+", re.ASCII)
+_PART = r"[\w-][\w.-]*"
+_NAME = re.compile(rf"{RUN}|{JOURNAL}|{REPORT}|{TABLE}|{CELLS}/{_PART}/{_PART}|{LOGS}(?:/{_PART})+", re.ASCII)
+# What zipfile raises for one that is damaged.
+_BROKEN = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
 _RUN_NAME = re.compile(r"[\w-][\w.-]{0,119}", re.ASCII)
 
 
@@ -116,7 +134,7 @@ def bring(path: Path, runs_dir: Path) -> Imported:
             if known is not None:
                 return Imported(known, digest)
             return Imported(_unpacked(archive, manifest, runs_dir, digest), digest)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+    except _BROKEN as error:
         raise _refused(path.name, f"it is no whole zip file ({error})") from error
 
 
@@ -253,8 +271,9 @@ def _require_readable(manifest: Manifest) -> None:
 
 def _unpacked(archive: zipfile.ZipFile, manifest: Manifest, runs_dir: Path, digest: str) -> RunFolder:
     """Written beside its place, looked at as any run is, then moved there by one rename."""
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".import-", dir=runs_dir))
+    with files.translated(runs_dir):
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".import-", dir=runs_dir))
     try:
         for name, entry in manifest.files.items():
             data = _read(archive, name, entry.bytes)
@@ -263,8 +282,9 @@ def _unpacked(archive: zipfile.ZipFile, manifest: Manifest, runs_dir: Path, dige
             _put(draft / name, data)
         files.write_atomically(draft / IMPORTED, _json({"sha256": digest}))
         _require_whole(RunFolder(draft), manifest)
-        draft.chmod(0o755)
-        return RunFolder(_moved(draft, runs_dir, manifest.run))
+        with files.translated(runs_dir):
+            draft.chmod(0o755)
+            return RunFolder(_moved(draft, runs_dir, manifest.run))
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

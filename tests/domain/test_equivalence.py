@@ -12,6 +12,7 @@ from orchestrator.domain.equivalence import MARGINS, Answer, Basis, Equivalence,
 from orchestrator.domain.intervals import student
 from orchestrator.domain.multiplicity import holm
 from orchestrator.domain.reading import Figure, Reading
+from orchestrator.domain.student import quantile
 
 RATE = Figure.TOKEN_RATE
 
@@ -122,8 +123,7 @@ def test_undecided_says_how_many_more_runs_it_takes() -> None:
     n = 3 + found.needed
     margin = log(1 + MARGINS[RATE])
     half = [
-        equivalence.student.quantile(0.95, 2 * k - 2) * of.error / (1 / 3 + 1 / 3) ** 0.5 * (2 / k) ** 0.5
-        for k in (n - 1, n)
+        quantile(0.95, 2 * k - 2) * of.error / (1 / 3 + 1 / 3) ** 0.5 * (2 / k) ** 0.5 for k in (n - 1, n)
     ]
     assert abs(of.log_ratio) + half[1] <= margin < abs(of.log_ratio) + half[0]
 
