@@ -170,16 +170,23 @@ def run_own(place: Place, source: Source, console: Console) -> Rerun:
     for pin in pins_of(source):
         console.say(f"pin  {pin.text}")
     folder, _ = invocation.carry_out(place, lambda: own_plan(place, source, console, pull=True), console)
-    return judge_own(source, [stored_runs.of_folder(folder)])
+    return judge_own(source, [stored_runs.of_folder(folder)], place.runs_dir)
 
 
-def judge_own(source: Source, later: Sequence[Source]) -> Rerun:
-    """Whether later runs came out like an earlier one."""
+def judge_own(source: Source, later: Sequence[Source], runs_dir: Path) -> Rerun:
+    """Whether later runs came out like an earlier one; further runs of the same thing in `runs_dir` tell how far such
+    runs differ."""
     pins_of(source)
     if any(one.folder.path == source.folder.path for one in later):
         raise RequestError(f"{source.name} cannot be judged by itself", hint="name a later run, or several")
+    judged = {one.folder.path for one in (source, *later)}
+    further = [folder for folder in stored_runs.newest(runs_dir) if folder.path.resolve() not in judged]
     name = " and ".join(one.name for one in later)
-    return rerun.judge(Side(source.name, (source.results,)), Side(name, tuple(s.results for s in later)))
+    return rerun.judge(
+        Side(source.name, (source.results,)),
+        Side(name, tuple(s.results for s in later)),
+        [m.result for m in _measured(further)],
+    )
 
 
 @dataclass(frozen=True, slots=True)

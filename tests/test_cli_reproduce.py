@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ collected, bare, runtime = test_cli.collected, test_cli.bare, test_cli.runtime
 
 
 @pytest.fixture
-def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Typed]:
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Typed:
     """In a folder of its own, with no GPU in sight."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(facts, "host", lambda: made.provenance(made.group()).host)
-    yield Typed(tmp_path)
+    return Typed(tmp_path)
 
 
 def store(typed: Typed, name: str, *cells: Any) -> RunFolder:
@@ -153,8 +152,9 @@ def test_a_run_is_run_again_and_judged(
     assert 3 == len(list(typed.runs.iterdir()))  # two runs and the link
 
 
-def test_a_run_goes_out_and_comes_back(typed: Typed, tmp_path: Path) -> None:
+def test_a_run_goes_out_and_comes_back(typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exported here, imported elsewhere, judged straight from the file."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "lab-host-7")
     folder = store(typed, "r1", results.result(1000.0))
     folder.journal("said", text=f"{socket.gethostname()} in {typed.runs}")
     store(typed, "r2", results.result(1001.0))

@@ -23,7 +23,7 @@ from orchestrator.invocation import Place
 from orchestrator.planning import Request
 from orchestrator.store import stored_runs
 from orchestrator.store.runs import IMPORTED, RUN, RunFolder
-from tests.domain.results import article
+from tests.domain.results import H100, article
 from tests.fakes.client import FakeClient
 from tests.fakes.runtime import FakeRuntime
 from tests.report import made
@@ -179,9 +179,23 @@ def test_a_run_is_not_judged_by_itself(place: Place, run: RunFolder) -> None:
     """Nor does it hold any cell that it has not."""
     source = stored_runs.find(place.runs_dir, run.id)
     with pytest.raises(RequestError, match="cannot be judged by itself"):
-        reproduce.judge_own(source, [source])
+        reproduce.judge_own(source, [source], place.runs_dir)
     with pytest.raises(RequestError, match="unknown finished cell"):
         stored_runs.find(place.runs_dir, f"{run.id}/u9")
+
+
+def test_further_runs_tell_how_far_runs_differ(place: Place) -> None:
+    """Of the same cell on the same machine alone; without them a pair knows only itself."""
+    for i, rate in enumerate((1000.0, 1100.0, 900.0, 950.0, 1050.0)):
+        stored(place, article("8b/vllm/u10", rate), name=f"20261101-{i}")
+    stored(place, article("8b/vllm/u10", 5000.0, gpu=H100), name="20261102-elsewhere")
+    first, second = (stored_runs.find(place.runs_dir, f"20261101-{i}") for i in (0, 1))
+    found = reproduce.judge_own(first, [second], place.runs_dir)
+    alone = reproduce.judge_own(first, [second], place.cache_dir)
+
+    assert (Ruling.UNDECIDED, Ruling.NOT_REPRODUCED) == (found.ruling, alone.ruling)
+    assert {3} == {t.test.kin for t in found.tests}
+    assert {0} == {t.test.kin for t in alone.tests}
 
 
 def test_a_run_of_an_endpoint_has_no_plan(place: Place) -> None:

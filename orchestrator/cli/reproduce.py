@@ -164,7 +164,7 @@ def _own(place: Place, source: Source, judged: str | None, *, is_plan: bool, as_
         ruling = reproducing.run_own(place, source, Console())
     else:
         later = [stored_runs.find(place.runs_dir, name) for name in judged.split(",")]
-        ruling = reproducing.judge_own(source, later)
+        ruling = reproducing.judge_own(source, later, place.runs_dir)
     _show(ruling, rulings.rerun(ruling), as_json=as_json)
     _require_reproduced(ruling.ruling)
 

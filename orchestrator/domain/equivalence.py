@@ -4,8 +4,10 @@ Figures are compared by the logarithm of their ratio. What its variance may rest
 
 - WITHIN: one run on each side. The variance is what each figure moved within its run (blocks of its steady window).
   That speaks of these two runs alone: what another start of the same engine would give cannot be seen in one pair.
-- BETWEEN: several runs on a side. A run counts as one piece of evidence, and the variance is that of whole runs,
-  with as many degrees of freedom as there are runs beyond the first of each side; never less than within them.
+- BETWEEN: several runs on a side, or other runs of the same thing beside them (`kin`), which take no part in the
+  difference and tell how far such runs differ. A run counts as one piece of evidence, and the variance is that of
+  whole runs, with as many degrees of freedom as there are runs beyond the first of each kind; never less than within
+  them.
 """
 
 from __future__ import annotations
@@ -98,10 +100,21 @@ class Effect:
         return away / self.error if self.error else (0.0 if away == 0 else inf)
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is tested: one figure of two sides, and what other runs of the same thing gave."""
+
+    figure: Figure
+    first: Sequence[Reading]
+    second: Sequence[Reading]
+    kin: Sequence[Sequence[Reading]] = ()
+
+
 class Equivalence(Value):
     """One figure's test. `p_different` is corrected for all figures that were tested together; `needed` are more
     runs of each side until it would be decided if they went on like these, None if that is more than MOST_RUNS or
-    nothing is undecided. The interval is the one of 90 % that belongs to the test."""
+    nothing is undecided. The interval is the one of 90 % that belongs to the test. `kin` is how many readings of other
+    runs of the same thing the spread between runs rests on besides."""
 
     figure: Figure
     first: float
@@ -115,33 +128,36 @@ class Equivalence(Value):
     answer: Answer
     basis: Basis
     runs: tuple[int, int]
+    kin: int = 0
     needed: int | None = None
 
 
-def effect(first: Sequence[Reading], second: Sequence[Reading]) -> Effect | None:
-    """The difference of two sides, each of one or more runs. None where its variance cannot be known: a single
-    run on each side of which one has no interval."""
-    a, b = ([log(reading.value) for reading in side] for side in (first, second))
+def effect(
+    first: Sequence[Reading], second: Sequence[Reading], kin: Sequence[Sequence[Reading]] = ()
+) -> Effect | None:
+    """The difference of two sides, each of one or more runs. `kin` are groups of runs of the same thing each. None
+    where the variance cannot be known: a single run on each side, one without an interval, and no kin."""
+    a, b = (_logs(side) for side in (first, second))
     difference, runs = _mean(b) - _mean(a), (len(a), len(b))
-    if runs == (1, 1):
+    kinds = [a, b, *map(_logs, kin)]
+    freedom = sum(len(kind) - 1 for kind in kinds if kind)
+    if not freedom:
         return _within(difference, first[0], second[0])
-    freedom = len(a) + len(b) - 2
-    variance = max(sum(_squares(side) for side in (a, b)) / freedom, _moved([*first, *second]))
+    variance = max(sum(_squares(kind) for kind in kinds if kind) / freedom, _moved([*first, *second]))
     error = sqrt(variance * (1 / len(a) + 1 / len(b)))
     return Effect(difference, error, float(freedom), Basis.BETWEEN, runs)
 
 
 def test(
-    pairs: Mapping[_Name, tuple[Figure, Sequence[Reading], Sequence[Reading]]],
+    pairs: Mapping[_Name, Trial],
 ) -> dict[_Name, Equivalence]:
     """Every pair by its name; those whose variance cannot be known are left out. What is found different is found
     so after Holm's correction over all of them; equivalence needs none, since all must be equivalent."""
-    found = {name: (figure, effect(a, b), a, b) for name, (figure, a, b) in pairs.items()}
-    known = {name: (figure, e, a, b) for name, (figure, e, a, b) in found.items() if e is not None}
-    corrected = holm([e.p_inside(_log(MARGINS[figure])) for figure, e, _, _ in known.values()])
+    found = {name: (trial, effect(trial.first, trial.second, trial.kin)) for name, trial in pairs.items()}
+    known = {name: (trial, e) for name, (trial, e) in found.items() if e is not None}
+    corrected = holm([e.p_inside(_log(MARGINS[trial.figure])) for trial, e in known.values()])
     return {
-        name: _judged(figure, e, (a, b), p)
-        for (name, (figure, e, a, b)), p in zip(known.items(), corrected, strict=True)
+        name: _judged(trial, e, p) for (name, (trial, e)), p in zip(known.items(), corrected, strict=True)
     }
 
 
@@ -163,9 +179,8 @@ def more_runs(of: Effect, margin: float) -> int | None:
     return None
 
 
-def _judged(
-    figure: Figure, of: Effect, sides: tuple[Sequence[Reading], Sequence[Reading]], p_different: float
-) -> Equivalence:
+def _judged(trial: Trial, of: Effect, p_different: float) -> Equivalence:
+    figure = trial.figure
     margin = _log(MARGINS[figure])
     p_equivalent = of.p_beyond(margin)
     answer = (
@@ -176,7 +191,7 @@ def _judged(
         else Answer.UNDECIDED
     )
     low, high = of.interval(1 - 2 * ALPHA)
-    first, second = (exp(_mean([log(r.value) for r in side])) for side in sides)
+    first, second = (exp(_mean(_logs(side))) for side in (trial.first, trial.second))
     return Equivalence(
         figure=figure,
         first=first,
@@ -190,6 +205,7 @@ def _judged(
         answer=answer,
         basis=of.basis,
         runs=of.runs,
+        kin=sum(map(len, trial.kin)),
         needed=more_runs(of, margin) if answer is Answer.UNDECIDED else None,
     )
 
@@ -209,6 +225,10 @@ def _moved(readings: Sequence[Reading]) -> float:
     """The mean variance within runs, of those that have an interval: whole runs cannot vary less."""
     known = [reading.spread.deviation**2 for reading in readings if reading.spread is not None]
     return _mean(known) if known else 0.0
+
+
+def _logs(readings: Sequence[Reading]) -> list[float]:
+    return [log(reading.value) for reading in readings]
 
 
 def _log(margin: float) -> float:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from backends.contract import Value
-from orchestrator.domain.differences import Difference, common, differences
-from orchestrator.domain.equivalence import MARGINS, Answer, Equivalence, overall, test
+from orchestrator.domain.differences import Area, Difference, common, differences
+from orchestrator.domain.equivalence import MARGINS, Answer, Equivalence, Trial, overall, test
 from orchestrator.domain.pairs import Pair, Side, is_suspect, paired, require_one_method, usable
 from orchestrator.domain.reading import Figure, Reading, read
 from orchestrator.domain.result import Result
@@ -26,7 +26,6 @@ _RULINGS = {
     Answer.DIFFERENT: Ruling.NOT_REPRODUCED,
     Answer.UNDECIDED: Ruling.UNDECIDED,
 }
-Test = tuple[Figure, Sequence[Reading], Sequence[Reading]]
 
 
 class CellTest(Value):
@@ -50,15 +49,16 @@ class Rerun(Value):
     differences: tuple[Difference, ...] = Field(default=())
 
 
-def judge(earlier: Side, later: Side) -> Rerun:
-    """Every run of the later side against those of the earlier one. RequestError for mixed METHODs, and where no
-    cell is the same."""
+def judge(earlier: Side, later: Side, others: Sequence[Result] = ()) -> Rerun:
+    """Every run of the later side against those of the earlier one. `others` are results of further runs: those of the
+    same thing on the same machine tell how far such runs differ. RequestError for mixed METHODs, and where no cell is
+    the same."""
     require_one_method([*earlier.results, *later.results])
     _, pairs, alone = paired(earlier, later)
     missing = [text for text in alone if text.endswith(f"only in {earlier.name}")]
     faults = [[f"{r.cell.id}: {why}" for r in _both(pair) if (why := usable(r))] for pair in pairs]
     whole = [pair for pair, of in zip(pairs, faults, strict=True) if not of]
-    wanted = {name: of for pair in whole for name, of in _tests(pair).items()}
+    wanted = {name: of for pair in whole for name, of in _trials(pair, others).items()}
     tested = test(wanted)
     short = [
         f"{cell} {figure.value}: no interval on both sides"
@@ -86,16 +86,30 @@ def judge(earlier: Side, later: Side) -> Rerun:
     )
 
 
-def _tests(pair: Pair) -> dict[tuple[str, Figure], Test]:
-    found: dict[tuple[str, Figure], Test] = {}
+def same_thing(first: Result, second: Result) -> bool:
+    """Whether two results are of the same cell, engine and machine, so that only chance is between them."""
+    if usable(second) or first.provenance is None or second.provenance is None:
+        return False
+    return all(d.area is Area.SOFTWARE or d.field == "git revision" for d in differences(first, second))
+
+
+def _trials(pair: Pair, others: Sequence[Result]) -> dict[tuple[str, Figure], Trial]:
+    """Kin of one machine stand together with the run that they are kin of; where both runs are of one machine, they
+    count once."""
+    mine, theirs = pair.first[0], pair.second[0]
+    ours = [r for r in others if same_thing(mine, r)]
+    more = [] if same_thing(mine, theirs) else [r for r in others if same_thing(theirs, r)]
+    found: dict[tuple[str, Figure], Trial] = {}
     for figure in MARGINS:
-        first, second = (
-            [reading for r in side if (reading := read(r, figure)) is not None]
-            for side in (pair.first, pair.second)
-        )
+        first, second = (_readings(side, figure) for side in (pair.first, pair.second))
+        kin = tuple(_readings(group, figure) for group in (ours, more))
         if first and second:
-            found[pair.first[0].cell.id, figure] = (figure, first, second)
+            found[mine.cell.id, figure] = Trial(figure, first, second, tuple(k for k in kin if len(k) > 1))
     return found
+
+
+def _readings(results: Sequence[Result], figure: Figure) -> list[Reading]:
+    return [reading for r in results if (reading := read(r, figure)) is not None]
 
 
 def _suspects(pairs: Sequence[Pair]) -> tuple[str, ...]:

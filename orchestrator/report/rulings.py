@@ -22,7 +22,10 @@ MARGINS_HELD = (
     "Margins: {}. Equivalent: the 90 % interval of the ratio lies within them (two one-sided tests at 5 %); different: "
     "it lies beyond them, after Holm's correction over all figures."
 )
-BETWEEN = "Whole runs are the pieces of evidence: the intervals hold how runs of the same thing differ."
+BETWEEN = (
+    "Whole runs are the pieces of evidence: the intervals hold how runs of the same thing differ. `N more`: further runs of "
+    "it that lie here; they tell how far such runs differ and are not judged."
+)
 
 
 def claims(rulings: Sequence[ClaimRuling]) -> str:
@@ -90,7 +93,8 @@ def rerun(ruling: Rerun) -> str:
         f"Judged by {layout.joined(ruling.reruns)}.",
         *([layout.bullets(ruling.reasons)] if ruling.reasons else []),
         *([_tests(ruling.tests)] if ruling.tests else []),
-        *([WITHIN] if Basis.WITHIN in bases else [BETWEEN] if bases else []),
+        *([WITHIN] if Basis.WITHIN in bases else []),
+        *([BETWEEN] if Basis.BETWEEN in bases else []),
         MARGINS_HELD.format(_margins()),
         *_titled("Not tested", ruling.unjudged),
         contrasts.differing(ruling.differences),
@@ -197,7 +201,7 @@ def _tested(t: Equivalence) -> tuple[str, ...]:
         units.percent(t.margin),
         f"{t.p_equivalent:.3f}",
         f"{t.p_different:.3f}",
-        f"{t.runs[0]} and {t.runs[1]}",
+        f"{t.runs[0]} and {t.runs[1]}" + (f", {t.kin} more" if t.kin else ""),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 SECRET = "{secret}"  # noqa: S105 - what stands instead of one
 HOST = "{host}"
 USER = "{user}"
-SHORTEST = 3
+SHORTEST = 2  # a single letter is nobody's name, and would tear every text apart
 # Names that say nothing of anybody.
 COMMON = frozenset(
     {"root", "localhost", "localdomain", "user", "users", "admin", "home", "nobody", "levelbench"}

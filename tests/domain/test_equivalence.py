@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.domain import equivalence
-from orchestrator.domain.equivalence import MARGINS, Answer, Basis, Equivalence, effect, overall
+from orchestrator.domain.equivalence import MARGINS, Answer, Basis, Equivalence, Trial, effect, overall
 from orchestrator.domain.intervals import student
 from orchestrator.domain.multiplicity import holm
 from orchestrator.domain.reading import Figure, Reading
@@ -24,7 +24,7 @@ def reading(value: float, deviation: float = 0.01, blocks: float = 20.0) -> Read
 
 
 def judged(first: list[Reading], second: list[Reading]) -> Equivalence:
-    return equivalence.test({"x": (RATE, first, second)})["x"]
+    return equivalence.test({"x": Trial(RATE, first, second)})["x"]
 
 
 def test_an_interval_gives_back_what_it_was_made_of() -> None:
@@ -89,12 +89,24 @@ def test_runs_cannot_vary_less_than_within_themselves() -> None:
     assert 0.02 == pytest.approx(found.error)
 
 
+def test_kin_tell_how_far_runs_differ_and_are_not_judged() -> None:
+    """The ratio is of the two; its error is what runs of that kind showed."""
+    quiet = 0.001
+    kin = [[reading(1000 * exp(x), quiet) for x in (-0.03, 0.0, 0.03)]]
+    found = effect([reading(1000.0, quiet)], [reading(1100.0, quiet)], kin)
+
+    assert found is not None
+    assert (Basis.BETWEEN, 2.0, (1, 1)) == (found.basis, found.freedom, found.runs)
+    assert 1.1 == pytest.approx(found.ratio)
+    assert 0.03 * 2**0.5 == pytest.approx(found.error)
+
+
 def test_a_run_too_short_for_an_interval_is_not_tested() -> None:
     """Unless there are others of its kind."""
     short = Reading(1000.0)
 
     assert effect([short], [reading(1000.0)]) is None
-    assert {} == equivalence.test({"x": (RATE, [short], [reading(1000.0)])})
+    assert {} == equivalence.test({"x": Trial(RATE, [short], [reading(1000.0)])})
     assert effect([short, Reading(1010.0)], [reading(1000.0)]) is not None
 
 
@@ -135,8 +147,8 @@ def test_at_the_margin_itself_no_number_of_runs_will_do() -> None:
 
 def test_many_figures_are_corrected_for() -> None:
     """One of twenty that is just beyond is no longer different."""
-    lone = {"x": (RATE, [reading(1000.0, 0.01)], [reading(1090.0, 0.01)])}
-    many = {f"{i}": (RATE, [reading(1000.0, 0.01)], [reading(1000.0, 0.01)]) for i in range(200)}
+    lone = {"x": Trial(RATE, [reading(1000.0, 0.01)], [reading(1090.0, 0.01)])}
+    many = {f"{i}": Trial(RATE, [reading(1000.0, 0.01)], [reading(1000.0, 0.01)]) for i in range(200)}
 
     assert Answer.DIFFERENT is equivalence.test(lone)["x"].answer
     assert Answer.UNDECIDED is equivalence.test({**many, **lone})["x"].answer

@@ -23,7 +23,7 @@ def test_a_claim_shows_words_reading_and_evidence() -> None:
 
     assert "| 4     | MLC-LLM falls behind LMDeploy at 100 users with 8B | reproduced | run-1 |" in text
     assert "- reproduced: the token rate falls behind LMDeploy's\n" in text
-    assert "8b/mlc-llm/u100 over 8b/lmdeploy/u100: 0.750 (0.740 to 0.761)" in text
+    assert "8b/mlc-llm/u100 over 8b/lmdeploy/u100: 0.750 (0.740 to 0.760)" in text
     assert "8b/lmdeploy/u100: tok/s 4,000 (3,960 to 4,040), run run-1" in text
 
 
@@ -86,6 +86,6 @@ def test_a_comparison_shows_effects_and_differences() -> None:
     assert "# b against a\n\nPaired by the same model, workload and load." in text
     assert "2.000*" in text
     assert "<0.001" in text
-    assert "| engine   | backend        | llama-cpp | vllm   |" in text
+    assert "| engine | backend        | llama-cpp | vllm   |" in text
     assert "Holm's" in text
     assert contrasts.WITHIN in text

@@ -31,7 +31,7 @@ FAKE_TOKEN = "hf_" + "a1B2" * 6
         ("from 10.1.2.3:80", "from {host}:80"),
         ("110.1.2.30", "110.1.2.30"),
         ("user Jane logged in", "user {user} logged in"),
-        ("root of jd", "root of jd"),
+        ("root of jd", "root of {user}"),
         (f"token {FAKE_TOKEN}.", "token {secret}."),
         ("key=s3cr3t/with+signs!", "key={secret}!"),
         ("https://jane:pw@host/x", "https://{secret}@host/x"),
