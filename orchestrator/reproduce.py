@@ -139,7 +139,7 @@ def own_plan(place: Place, source: Source, console: Console, *, pull: bool) -> P
         RuntimeChoice.PROCESS if in_process else RuntimeChoice.DOCKER,
         place.daemon,
         [group.image.build for group in plan.groups],
-        base=place.base or _base(plan),
+        base=place.base or (None if source.folder.imported else _base(plan)),
         cache_dir=place.cache_dir,
         environment=place.environment,
         pull=pull,

@@ -158,21 +158,43 @@ def test_a_release_that_is_gone_is_refused(place: Place, run: RunFolder) -> None
         own(place, run.id)
 
 
-def test_commands_that_came_in_a_file_are_not_run(place: Place, run: RunFolder, runtime: FakeRuntime) -> None:
+def test_commands_that_came_in_a_file_are_not_run(
+    place: Place, run: RunFolder, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of an imported run this checkout's own plan of the same request is carried out, and that it is another is
     told; of our own run its own."""
     head = json.loads((run.path / RUN).read_bytes())
     head["plan"]["groups"][0]["serve"]["argv"] = ["sh", "-c", "touch /evil"]
-    head["plan"]["groups"][0]["steps"] = []
+    head["plan"]["groups"][0]["base"] = "evil/image:1"
     (run.path / RUN).write_text(json.dumps(head))
+    bases: list[Any] = []
+
+    def choose(*_: Any, **how: Any) -> tuple[FakeRuntime, tuple[str, ...]]:
+        bases.append(how["base"])
+        return runtime, ()
+
+    monkeypatch.setattr(reproduce, "choose", choose)
+    reproduce.own_plan(place, stored_runs.find(place.runs_dir, run.id), Console(StringIO()), pull=False)
     (run.path / IMPORTED).write_text("{}")
     _, said = own(place, run.id)
     again = json.loads((RunFolder.find(place.runs_dir).path / RUN).read_bytes())["plan"]["groups"][0]
 
+    assert ["evil/image:1", None] == bases
     assert "serve is this checkout's own, not that of the run" in said
+    assert "base is this checkout's own, not that of the run" in said
     assert "llama_cpp_server.py" in " ".join(again["serve"]["argv"])
     assert ["u1", "u2"] == [f"u{load['users']}" for load in again["group"]["loads"]]
     assert 1.0 == again["group"]["workload"]["duration_s"]
+
+
+def test_prompts_of_a_file_that_was_not_handed_on(place: Place, run: RunFolder) -> None:
+    """Of an imported run a path leads nowhere, or to a file that is none of its business."""
+    head = json.loads((run.path / RUN).read_bytes())
+    head["plan"]["groups"][0]["group"]["workload"]["prompts"] |= {"source": "file", "path": "/etc/passwd"}
+    (run.path / RUN).write_text(json.dumps(head))
+    (run.path / IMPORTED).write_text("{}")
+    with pytest.raises(RequestError, match="prompts from a file of its own"):
+        own(place, run.id)
 
 
 def test_a_run_is_not_judged_by_itself(place: Place, run: RunFolder) -> None:

@@ -49,7 +49,7 @@ def results(publication: Publication) -> tuple[str, ...]:
 
 
 def find(name: str) -> tuple[Publication, Address]:
-    """The publication and the cell of `article/8b/lmdeploy/u100`; RequestError for what was not published."""
+    """The publication and the cell of `article/8b/BACKEND/u100`; RequestError for what was not published."""
     head, _, cell = name.partition("/")
     if head not in publications():
         raise unknown("publication", head, publications())

@@ -32,7 +32,7 @@ def reproduce(
     result: Annotated[
         str,
         typer.Argument(
-            help="article/8b/lmdeploy/u100, a run of yours (runs/RUN or runs/RUN/CELL), or a file of an export."
+            help="article/8b/BACKEND/u100, a run of yours (runs/RUN or runs/RUN/CELL), or a file of an export."
         ),
     ],
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be run and verified.")] = False,

@@ -38,7 +38,7 @@ class Address(Value):
             return value
         found = _ADDRESS.fullmatch(value)
         if found is None:
-            raise ValueError(f"{value!r} is no address of a cell: 8b/vllm/u100")
+            raise ValueError(f"{value!r} is no address of a cell: 8b/BACKEND/u100")
         return {
             "model": found["model"],
             "backend": found["backend"],
