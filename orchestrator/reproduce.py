@@ -28,6 +28,7 @@ from orchestrator.errors import CellError, HostError, RequestError, unknown
 from orchestrator.host import facts
 from orchestrator.invocation import Place, Prepared
 from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.report.layout import joined
 from orchestrator.report.records import State
 from orchestrator.runtime.choice import choose
 from orchestrator.store import stored_runs
@@ -181,7 +182,7 @@ def judge_own(source: Source, later: Sequence[Source], runs_dir: Path) -> Rerun:
         raise RequestError(f"{source.name} cannot be judged by itself", hint="name a later run, or several")
     judged = {one.folder.path for one in (source, *later)}
     further = [folder for folder in stored_runs.newest(runs_dir) if folder.path.resolve() not in judged]
-    name = " and ".join(one.name for one in later)
+    name = joined([one.name for one in later])
     return rerun.judge(
         Side(source.name, (source.results,)),
         Side(name, tuple(s.results for s in later)),

@@ -27,6 +27,7 @@ REAPING = {
     "test_invocation.py",
     "test_end_to_end.py",
     "test_cli.py",
+    "test_reproduce_real.py",
 }
 
 DOCKER = pytest.param("docker", marks=pytest.mark.docker)

@@ -42,9 +42,15 @@ def collected() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once for all tests: nothing here is about making them."""
+    return tmp_path_factory.mktemp("weights") / "cache"
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "runs", tmp_path / "cache", NOWHERE, environment={})
+def place(tmp_path: Path, weights: Path) -> Place:
+    return Place(tmp_path / "runs", weights, NOWHERE, environment={})
 
 
 @pytest.fixture
@@ -88,7 +94,7 @@ def test_a_run_is_a_lock_file(place: Place, run: RunFolder) -> None:
     assert again.id != run.id
     plan, copy = (json.loads((r.path / RUN).read_bytes())["plan"] for r in (run, again))
     assert plan["groups"] == copy["groups"]
-    assert (run.id, (again.id,)) == (found.result, found.reruns)
+    assert (run.id, again.id) == (found.result, found.judged_by)
     assert "pin  client METHOD: 3" in said
     assert said.index("pin  weights: sha256:") < said.index("measure u1 ...")
     assert "pin  prompts: " in said

@@ -40,7 +40,7 @@ class Rerun(Value):
     that could not be tested, with the reason."""
 
     result: str
-    reruns: tuple[str, ...]
+    judged_by: str
     ruling: Ruling
     answer: Answer
     reasons: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ def judge(earlier: Side, later: Side, others: Sequence[Result] = ()) -> Rerun:
         ruling = Ruling.NOT_COMPARABLE if changed else Ruling.NOT_MEASURED
     return Rerun(
         result=earlier.name,
-        reruns=tuple(dict.fromkeys(later.name.split(" and "))),
+        judged_by=later.name,
         ruling=ruling,
         answer=answer,
         reasons=(*changed, *unmeasured, *_suspects(whole)),

@@ -90,7 +90,7 @@ def rerun(ruling: Rerun) -> str:
     bases = {t.test.basis for t in ruling.tests}
     parts = [
         f"# {ruling.result}: {_answer(ruling)}",
-        f"Judged by {layout.joined(ruling.reruns)}.",
+        f"Judged by {ruling.judged_by}.",
         *([layout.bullets(ruling.reasons)] if ruling.reasons else []),
         *([_tests(ruling.tests)] if ruling.tests else []),
         *([WITHIN] if Basis.WITHIN in bases else []),

@@ -176,6 +176,14 @@ def test_the_serving_layer_is_held_against_the_same_engine(monkeypatch: pytest.M
     slow = [*pairs, cell(16, 3000, 0.3, "native"), cell(16, 2400, 0.3, "bentoml")]
     assert Ruling.NOT_REPRODUCED is ruled("12", slow).ruling
     assert Ruling.NOT_MEASURED is ruled("12", pairs[::2]).ruling
+    elsewhere = cell(4, 1950, 0.2, "bentoml")
+    assert elsewhere.result.provenance is not None
+    host = elsewhere.result.provenance.host.model_copy(update={"cpus": 64})
+    moved = elsewhere.result.model_copy(
+        update={"provenance": elsewhere.result.provenance.model_copy(update={"host": host})}
+    )
+    layers[id(moved)] = "bentoml"
+    assert Ruling.NOT_MEASURED is ruled("12", [pairs[2], Measured("r", moved)]).ruling
 
 
 @pytest.mark.parametrize(

@@ -143,3 +143,12 @@ def test_repetitions_count_as_runs() -> None:
     assert 1.05 == pytest.approx(found.ratio)
     assert not found.significant
     assert rate(against(Side("a", first.runs[1:2]), Side("b", second.runs[1:2]))).significant
+
+
+def test_a_key_that_stands_twice_in_a_run_pairs_nothing() -> None:
+    """Two profiles of an engine are not told apart by their work: which of them is meant is not guessed."""
+    first = side("a", result(), result(profile=Profile.MATCHED))
+    with pytest.raises(RequestError, match="no cell in common"):
+        compare([first, side("b", result(backend="vllm"))])
+
+    assert "the same cell" == against(first, side("b", result(profile=Profile.MATCHED))).paired_by

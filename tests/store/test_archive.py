@@ -137,6 +137,8 @@ def test_the_same_run_gives_the_same_bytes(run: RunFolder, file: Path, tmp_path:
 
     assert file.read_bytes() == again.read_bytes()
     assert hashlib.sha256(file.read_bytes()).hexdigest() == made_again.sha256
+    with zipfile.ZipFile(again) as found:
+        assert {(1980, 1, 1, 0, 0, 0)} == {info.date_time for info in found.infolist()}
     assert "left out" in made_again.told[0]
     assert "logs/engine.log" in made_again.told[-1]
 
