@@ -15,7 +15,7 @@ from orchestrator import invocation, planning
 from orchestrator.catalog import publications
 from orchestrator.console import Console
 from orchestrator.domain import pins, rerun
-from orchestrator.domain.cell import CellGroup, RuntimeChoice, RuntimeKind
+from orchestrator.domain.cell import AcceleratorChoice, CellGroup, RuntimeChoice, RuntimeKind
 from orchestrator.domain.claim import Address, Conditions, Confounder
 from orchestrator.domain.court import ClaimRuling, Court, Measured
 from orchestrator.domain.pairs import Comparison, Side, compare, usable
@@ -27,7 +27,7 @@ from orchestrator.domain.rerun import Rerun
 from orchestrator.errors import CellError, HostError, RequestError, unknown
 from orchestrator.host import facts
 from orchestrator.invocation import Place, Prepared
-from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.planning import Request
 from orchestrator.report.layout import joined
 from orchestrator.report.records import State
 from orchestrator.runtime.choice import choose
@@ -151,7 +151,7 @@ def own_plan(place: Place, source: Source, console: Console, *, pull: bool) -> P
         notes = (*notes, *_renewed(plan.groups, groups))
         plan = plan.model_copy(update={"groups": groups})
     told = plan.model_copy(update={"notes": notes, "refused": ()})
-    return Prepared(told, runtime, host, backends, _Holding(_expected(source), console))
+    return Prepared(told, runtime, host, backends, accept=_Holding(_expected(source), console))
 
 
 def pins_of(source: Source) -> tuple[Pin, ...]:
