@@ -2,6 +2,7 @@
 # Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG
 #            PORT BASE RUN JSON PLAN KEEP METHOD WAIT
 # for nightly: MATRIX SUBSET ONLY SEED NEW RESUME FAILED
+# for reproduce, compare, export, import: RESULT FROM ALSO A B OUT FILE
 # and for selftest: FULL SAVE PEERS SHARDS
 
 PYTHON ?= python3
@@ -12,6 +13,7 @@ JOBS ?= 4
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
 unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG METHOD
 unexport PORT BASE RUN MARK KEEP PEERS SHARDS MATRIX SUBSET ONLY SEED RESUME
+unexport RESULT FROM ALSO A B OUT FILE
 quoted = '$(subst ','\'',$(value $(1)))'
 word_of = $(if $(value $(1)),$(call quoted,$(1)))
 option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
@@ -23,10 +25,10 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help bench nightly plan quantize report doctor selftest test check clean
+.PHONY: help bench nightly plan quantize report reproduce claims compare export import doctor selftest test check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 bench: $(VENV)/.ready ## measure an engine: BACKEND=llama-cpp,vllm MODEL=small USERS=1,4,16 (PLAN=1 only plans)
 	@$(LEVELBENCH) $(if $(PLAN),plan,bench) $(OPTIONS)
@@ -45,6 +47,22 @@ quantize: $(VENV)/.ready ## make a portable checkpoint: MODEL=8b METHOD=awq (the
 
 report: $(VENV)/.ready ## write and print the report of RUN= (default: the latest)
 	@$(LEVELBENCH) report $(if $(value RUN),$(call quoted,RUN)) $(if $(JSON),--json)
+
+reproduce: $(VENV)/.ready ## run one result again: RESULT=article/8b/lmdeploy/u100, runs/RUN or an export (PLAN=1, FROM=run, ALSO=matched)
+	@$(LEVELBENCH) reproduce $(call quoted,RESULT) $(if $(PLAN),--plan) $(call option,also,ALSO) \
+		$(call option,from,FROM) $(if $(JSON),--json)
+
+claims: $(VENV)/.ready ## what the published benchmark says, and what the newest runs say of it
+	@$(LEVELBENCH) claims $(if $(JSON),--json)
+
+compare: $(VENV)/.ready ## hold run B= against run A=, cell by cell
+	@$(LEVELBENCH) compare $(call quoted,A) $(call quoted,B) $(if $(JSON),--json)
+
+export: $(VENV)/.ready ## put a run into one file to hand on: RUN=
+	@$(LEVELBENCH) export $(if $(value RUN),$(call quoted,RUN),latest) $(call option,out,OUT)
+
+import: $(VENV)/.ready ## verify an exported run and put it beside the others: FILE=
+	@$(LEVELBENCH) import $(call quoted,FILE)
 
 doctor: $(VENV)/.ready ## say what this host can measure, and what to do about the rest
 	@$(LEVELBENCH) doctor $(if $(JSON),--json)

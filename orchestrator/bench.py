@@ -17,7 +17,8 @@ from orchestrator.domain.cleanroom import Moment
 from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.domain.result import Phase, Result
 from orchestrator.errors import CellError
-from orchestrator.group import Group, Kit
+from orchestrator.group import Group
+from orchestrator.kit import Kit
 from orchestrator.load.client import LoadClient
 from orchestrator.store.runs import RunFolder
 

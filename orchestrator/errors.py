@@ -5,6 +5,7 @@ BenchError
 ├── HostError       3  the box: no daemon, no disk, port taken; nothing after it may be measured
 │   └── NotCleanError  the clean-room gate: something of others, or of an engine gone, is still there
 ├── CellError       4  this cell: build, start, load; recorded, the run goes on. Also invalid figures
+├── NotReproduced   5  a published or an earlier result was not found again
 └── Interrupted   130  Ctrl-C, SIGTERM or SIGHUP, after teardown
 """
 
@@ -54,6 +55,10 @@ class CellError(BenchError):
         super().__init__(message, hint=hint)
         self.cause = cause
         self.log_tail = log_tail
+
+
+class NotReproduced(BenchError):  # noqa: N818 - nothing went wrong: it is the answer
+    exit_code = 5
 
 
 class Interrupted(BenchError):  # noqa: N818 - an interrupt is not an error of anything

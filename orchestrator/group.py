@@ -4,65 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
 from tokenizers import Tokenizer
 
-from backends.contract import Accelerator, Backend, FailureCause, ImageSpec, Template
+from backends.contract import Accelerator, FailureCause, ImageSpec, Template
 from orchestrator import datasets, dolly, drawing, judging, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.basis import Basis
 from orchestrator.catalog import chat_template
 from orchestrator.catalog.chat_template import ChatTemplate
-from orchestrator.console import Console
 from orchestrator.domain import attempts, incidents
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.cleanroom import Cleared, Moment, Wanted
 from orchestrator.domain.gpus import chosen
 from orchestrator.domain.looks import Sighting
 from orchestrator.domain.plan import GroupPlan
-from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
+from orchestrator.domain.provenance import Gpu, Image, Provenance
 from orchestrator.domain.result import Failure, Phase, StepRecord
 from orchestrator.domain.windows import Span
 from orchestrator.ends import Ends
 from orchestrator.errors import CellError, HostError
 from orchestrator.host import sources, topology
-from orchestrator.host.gate import Gate, Pace
+from orchestrator.host.gate import Gate
 from orchestrator.host.pinning import pinned
 from orchestrator.host.telemetry import Telemetry
 from orchestrator.host.watch import GpuWatch
-from orchestrator.interrupts import Interrupts
+from orchestrator.kit import Kit
 from orchestrator.load.client import LoadClient
 from orchestrator.load.draw import Draw
 from orchestrator.passing import passed
 from orchestrator.ready import Ladder, effective, wait_until_ready
 from orchestrator.report.headline import one_line
-from orchestrator.runtime.checkout import Checkout
-from orchestrator.runtime.interface import Deployment, DeploymentSpec, Runtime
+from orchestrator.runtime.interface import Deployment, DeploymentSpec
 from orchestrator.selftest.run import proof
 from orchestrator.store.runs import RunFolder
-
-
-@dataclass(frozen=True, slots=True)
-class Kit:
-    """What a run works with. Tests put fakes in. `dolly_path` is where the article's prompts may lie,
-    `environment` ours, for the fetch of weights, `cache_limit_bytes` what models and artifacts may take,
-    `pace` how patiently the clean-room gate looks."""
-
-    runtime: Runtime
-    backends: dict[str, Backend]
-    host: Host
-    checkout: Checkout
-    cache_dir: Path
-    dolly_path: Path
-    token: str | None
-    console: Console
-    interrupts: Interrupts
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    cache_limit_bytes: int | None = None
-    pace: Pace = field(default_factory=Pace)
 
 
 class Group:
@@ -310,7 +287,7 @@ class Group:
         return seen
 
     def provenance(self, deployment: Deployment, basis: Basis) -> Provenance:
-        return Provenance(
+        found = Provenance(
             levelbench=self._kit.checkout.version,
             git_revision=self._kit.checkout.git_revision,
             git_dirty=self._kit.checkout.git_dirty,
@@ -331,6 +308,8 @@ class Group:
             deviations=self._plan.deviations,
             client_selftest=proof(self._kit.cache_dir, self._kit.host),
         )
+        self._kit.accept(self._plan.group, found)
+        return found
 
     def down(self) -> None:
         """Take the engine down if it is up: once, even when the disk is too full to note it.

@@ -11,7 +11,7 @@ from shutil import rmtree
 
 from backends import load_backends
 from backends.contract import Accelerator, Backend
-from orchestrator import artifacts, bench, group, planning, quantizing, steps
+from orchestrator import artifacts, bench, planning, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.console import Console
 from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice, RuntimeKind
@@ -24,6 +24,7 @@ from orchestrator.host import facts, preflight, scratch, topology
 from orchestrator.host.findings import Finding, Level, require
 from orchestrator.host.locks import host_lock, host_path
 from orchestrator.interrupts import Interrupts
+from orchestrator.kit import Accept, Kit, anything
 from orchestrator.planning import Request
 from orchestrator.report.units import count
 from orchestrator.runtime.checkout import checkout
@@ -76,7 +77,8 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A plan and the runtime that will carry it out, in the folder of a run that was begun before or in a new one.
-    `event` is what its journal calls that; `redone` are cells that have ended there, and are to be measured again."""
+    `event` is what its journal calls that; `redone` are cells that have ended there, and are to be measured again.
+    `accept` is that of Kit."""
 
     plan: Plan
     runtime: Runtime
@@ -85,6 +87,7 @@ class Prepared:
     folder: RunFolder | None = None
     event: str = "run-began"
     redone: tuple[str, ...] = ()
+    accept: Accept = anything
 
 
 def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
@@ -127,7 +130,7 @@ def carry_out(
     console: Console,
     *,
     doing: str = "bench",
-    work: Callable[[Plan, group.Kit, RunFolder], bool] = bench.run,
+    work: Callable[[Plan, Kit, RunFolder], bool] = bench.run,
 ) -> tuple[RunFolder, bool]:
     """Run what is prepared, alone on this host. Gives the run's folder and whether every cell is sound;
     reports are written whatever happens, from what is stored."""
@@ -145,7 +148,7 @@ def carry_out(
         folder = _begun(place, prepared)
         console.say(f"run {folder.id}: {count(plan.cells, 'cell')}, results in {folder.path}")
         stack.callback(folder.write_reports)
-        kit = group.Kit(
+        kit = Kit(
             runtime=prepared.runtime,
             backends=prepared.backends,
             host=prepared.host,
@@ -157,6 +160,7 @@ def carry_out(
             interrupts=interrupts,
             environment=place.environment,
             cache_limit_bytes=place.cache_limit_bytes,
+            accept=prepared.accept,
         )
         try:
             return folder, work(plan, kit, folder)

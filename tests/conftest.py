@@ -32,6 +32,7 @@ REAPING = {
     "test_invocation.py",
     "test_end_to_end.py",
     "test_cli.py",
+    "test_reproduce_real.py",
     "test_cli_nights.py",
     "test_nights.py",
     "test_crashes.py",

@@ -38,6 +38,7 @@ from orchestrator.domain.result import Result
 from orchestrator.host.gate import Gate
 from orchestrator.host.watch import GpuWatch
 from orchestrator.interrupts import Interrupts
+from orchestrator.kit import Kit
 from orchestrator.planning import Request
 from orchestrator.render import FOLDER
 from orchestrator.runtime.checkout import Checkout
@@ -253,9 +254,9 @@ class Rig:
         finally:
             runtime.close()
 
-    def _kit(self, runtime: StandInRuntime, card: Gpu) -> group.Kit:
+    def _kit(self, runtime: StandInRuntime, card: Gpu) -> Kit:
         console = Console(self.screen)
-        return group.Kit(
+        return Kit(
             runtime=runtime,
             backends=load_backends(),
             host=Host(

@@ -57,11 +57,12 @@ LAYERS = (
         "orchestrator.literal",
         "orchestrator.measure",
         "orchestrator.passing",
+        "orchestrator.kit",
         "orchestrator.group",
         "orchestrator.bench",
         "orchestrator.selftest",
     ),
-    ("orchestrator.invocation", "orchestrator.loading", "orchestrator.nights"),
+    ("orchestrator.invocation", "orchestrator.loading", "orchestrator.nights", "orchestrator.reproduce"),
     ("orchestrator.cli",),
 )
 ONLY_IMPORTERS = {

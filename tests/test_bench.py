@@ -29,7 +29,7 @@ from backends.contract import (
     StepSpec,
     Template,
 )
-from orchestrator import bench, group, measure, planning, steps
+from orchestrator import bench, measure, planning, steps
 from orchestrator.artifacts import Artifact
 from orchestrator.catalog import chat_template, loader
 from orchestrator.console import Console
@@ -44,6 +44,7 @@ from orchestrator.host import sources
 from orchestrator.host.gate import Pace
 from orchestrator.host.telemetry import Source
 from orchestrator.interrupts import Interrupts
+from orchestrator.kit import Kit
 from orchestrator.load.client import LoadClient
 from orchestrator.planning import Request
 from orchestrator.report.records import State as Stored
@@ -83,9 +84,9 @@ class Rig:
     names: tuple[str, ...] = ("one",)
     client: FakeClient | None = None
 
-    def kit(self) -> group.Kit:
+    def kit(self) -> Kit:
         console = Console(self.screen)
-        return group.Kit(
+        return Kit(
             runtime=self.runtime,
             backends={name: FakeBackend(name) for name in self.names},
             host=HOST,

@@ -23,11 +23,12 @@ from orchestrator.domain.provenance import Gpu, Host
 from orchestrator.domain.reasons import Level, Reason
 from orchestrator.domain.result import Phase
 from orchestrator.errors import CellError, HostError, NotCleanError, RequestError
-from orchestrator.group import Group, Kit
+from orchestrator.group import Group
 from orchestrator.host import gate, topology
 from orchestrator.host.gate import Gate
 from orchestrator.host.telemetry import Telemetry
 from orchestrator.host.watch import GpuWatch
+from orchestrator.kit import Kit
 from orchestrator.load.client import LoadClient
 from orchestrator.report.records import State as Stored
 from orchestrator.runtime.interface import State

@@ -24,6 +24,7 @@ TARGETS = {
         "check",
         "clean",
     ),
+    *("reproduce", "claims", "compare", "export", "import"),
 }
 STUB = """#!/bin/sh
 printf '%s\\n' "$@"
@@ -119,6 +120,16 @@ def test_bare_bench_leaves_everything_to_the_command(venv: Path) -> None:
         ("quantize MODEL=8b METHOD=awq JSON=1", "quantize --model 8b --method awq --json"),
         ("doctor JSON=1", "doctor --json"),
         ("clean", "clean"),
+        ("reproduce RESULT=article/8b/vllm/u10", "reproduce article/8b/vllm/u10"),
+        (
+            "reproduce RESULT=r PLAN=1 ALSO=matched FROM=a,b JSON=1",
+            "reproduce r --plan --also matched --from a,b --json",
+        ),
+        ("claims JSON=1", "claims --json"),
+        ("compare A=x B=y JSON=1", "compare x y --json"),
+        ("export", "export latest"),
+        ("export RUN=x OUT=y.zip", "export x --out y.zip"),
+        ("import FILE=y.zip", "import y.zip"),
         ("selftest", "selftest"),
         (
             "selftest FULL=1 SAVE=1 PEERS=aiperf SHARDS=2 JSON=1",

@@ -28,7 +28,7 @@ SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 app = typer.Typer(
     help="Every LLM engine on a level bench: same host, same load, same rules, proof attached.",
     epilog="Start with `levelbench doctor`, then `levelbench bench`. Exit codes: 0 done, 2 bad request, "
-    "3 this host cannot, 4 a cell failed or its figures are invalid, 130 interrupted (after teardown).",
+    "3 this host cannot, 4 a cell failed or its figures are invalid, 5 not reproduced, 130 interrupted (after teardown).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -69,6 +69,10 @@ class CellFolder:
             files.copy_atomically(engine_log, self.path / LOG)
         files.write_atomically(self.path / RESULT, _json(self._envelope(result)))
 
+    def seal(self, result: Result) -> None:
+        """Write result.json over files that lie here already: of a copy whose files are not as they were written."""
+        files.write_atomically(self.path / RESULT, _json(self._envelope(result)))
+
     def stored(self) -> Stored:
         """What lies here. Only a sealed result whose files are all as they were written is complete."""
         cell = self._cell()

@@ -30,6 +30,7 @@ GATES = "gates"
 LATEST = "latest"
 REPORT = "report.md"
 TABLE = "results.csv"
+IMPORTED = "imported.json"  # stands in a run that was measured elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class RunFolder:
     @property
     def id(self) -> str:
         return self.path.name
+
+    @property
+    def imported(self) -> bool:
+        """Whether it was measured elsewhere and brought here."""
+        return (self.path / IMPORTED).exists()
 
     @classmethod
     def create(
