@@ -1,6 +1,6 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
 # Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
-#            PORT BASE RUN JSON PLAN KEEP METHOD
+#            PORT BASE RUN JSON PLAN KEEP METHOD CELL
 # and for selftest: FULL SAVE PEERS SHARDS
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ JOBS ?= 4
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
 unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG METHOD
-unexport PORT BASE RUN MARK KEEP PEERS SHARDS
+unexport PORT BASE RUN MARK KEEP PEERS SHARDS CELL
 quoted = '$(subst ','\'',$(value $(1)))'
 option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
 LEVELBENCH = $(VENV)/bin/levelbench $(call option,base-image,BASE) $(call option,port,PORT)
@@ -21,7 +21,7 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help bench plan quantize report doctor selftest test check clean
+.PHONY: help bench plan quantize report history doctor selftest test check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,10 @@ quantize: $(VENV)/.ready ## make a portable checkpoint: MODEL=8b METHOD=awq (the
 
 report: $(VENV)/.ready ## write and print the report of RUN= (default: the latest)
 	@$(LEVELBENCH) report $(if $(value RUN),$(call quoted,RUN)) $(if $(JSON),--json)
+
+history: $(VENV)/.ready ## print every series of runs, regressions and their causes: BACKEND= MODEL= CELL=
+	@$(LEVELBENCH) history $(call option,backend,BACKEND) $(call option,model,MODEL) \
+		$(call option,cell,CELL) $(if $(JSON),--json)
 
 doctor: $(VENV)/.ready ## say what this host can measure, and what to do about the rest
 	@$(LEVELBENCH) doctor $(if $(JSON),--json)

@@ -11,7 +11,7 @@ from shutil import rmtree
 
 from backends import load_backends
 from backends.contract import Accelerator, Backend
-from orchestrator import artifacts, bench, group, planning, quantizing, steps
+from orchestrator import artifacts, bench, group, past, planning, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.catalog import loader
 from orchestrator.console import Console
@@ -24,6 +24,7 @@ from orchestrator.host import facts, preflight
 from orchestrator.host.findings import Finding, Level, require
 from orchestrator.host.locks import beside, host_lock
 from orchestrator.interrupts import Interrupts
+from orchestrator.notify import Told
 from orchestrator.planning import AcceleratorChoice, Request
 from orchestrator.report.units import count
 from orchestrator.runtime.checkout import checkout
@@ -54,6 +55,7 @@ class Place:
     port: int = 0
     token: str | None = field(default=None, repr=False)
     cache_limit_bytes: int | None = None
+    told: Told = field(default_factory=Told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ def carry_out(place: Place, prepare: Callable[[], Prepared], console: Console) -
             console.say(f"removed {removed}, left by a run that is dead", "yellow")
         folder = _new_run(place, plan)
         console.say(f"run {folder.id}: {count(len(folder.results()), 'cell')}, results in {folder.path}")
+        stack.callback(past.tell, folder, place.told, console.say)
         stack.callback(folder.write_reports)
         kit = group.Kit(
             runtime=prepared.runtime,

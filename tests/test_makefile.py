@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = {"help", "bench", "plan", "quantize", "report", "doctor", "selftest", "test", "check", "clean"}
+TARGETS = {"help", "bench", "plan", "quantize", "report", "history"} | {
+    *("doctor", "selftest", "test", "check", "clean")
+}
 STUB = """#!/bin/sh
 printf '%s\\n' "$@"
 """
@@ -95,6 +97,11 @@ def test_bare_bench_leaves_everything_to_the_command(venv: Path) -> None:
         ("report", "report"),
         ("report RUN=20261101-x JSON=1", "report 20261101-x --json"),
         ("quantize MODEL=8b METHOD=awq JSON=1", "quantize --model 8b --method awq --json"),
+        ("history", "history"),
+        (
+            "history BACKEND=vllm MODEL=8b CELL=u16 JSON=1",
+            "history --backend vllm --model 8b --cell u16 --json",
+        ),
         ("doctor JSON=1", "doctor --json"),
         ("clean", "clean"),
         ("selftest", "selftest"),
