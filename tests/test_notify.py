@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +23,7 @@ from orchestrator.report.records import RunRecord
 from orchestrator.report.summary import Summary, summarise
 from orchestrator.store.runs import RunFolder
 from tests.report import made
+from tests.test_bench import ROOT, until
 
 SECRET = "T0/B0/s3cr3t-planted"  # noqa: S105 - planted, to be looked for
 SUMMARY = summarise(made.run())
@@ -185,7 +190,7 @@ def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 def test_a_page_stays_within_what_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """GitHub drops one that is too large, and a character is not cut in two."""
     monkeypatch.setattr(notify, "STEP_SUMMARY_BYTES", 100)
-    long = Summary("\u00e9" * 200, "now", ())
+    long = Summary("x" + "\u00e9" * 200, "now", ())  # two bytes each, behind an odd number of them
     tell(long, Told(step_summary=tmp_path / "page"), lambda _: None)
 
     assert 90 < len((tmp_path / "page").read_bytes()) <= 101
@@ -224,3 +229,35 @@ def test_an_index_that_cannot_be_used_costs_the_history_alone(tmp_path: Path) ->
 
     assert ["no history"] == [line.split(":")[0] for line in said]
     assert "1 unfinished" in (tmp_path / "page").read_text()
+
+
+def test_a_run_that_is_stopped_is_told_too(tmp_path: Path) -> None:
+    """By a real process with the address in its environment: after the teardown, and nothing of the address is in
+    what it printed or in its files."""
+    with Receiver().running() as receiver:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LEVELBENCH_WEBHOOK": receiver.address}
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.fakes.bench_program", str(tmp_path), "0.0"],
+            cwd=ROOT,
+            env=environment | {"GITHUB_STEP_SUMMARY": str(tmp_path / "page.md")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                before = until(process, "measure u2 ...")
+                process.terminate()
+                output = before + process.communicate(timeout=110)[0]
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    (body,) = receiver.bodies
+
+    assert 130 == process.returncode, output
+    assert output.index("fake down ended") < output.index("the webhook at http://127.0.0.1 was told")
+    assert ["unfinished"] == [cell["outcome"] for cell in body["levelbench"]["cells"]]
+    assert "1 unfinished" in (tmp_path / "page.md").read_text()
+    assert SECRET not in output
+    assert [] == [path for path in files if SECRET.encode() in path.read_bytes()]

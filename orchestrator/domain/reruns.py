@@ -15,7 +15,7 @@ from orchestrator.domain.entry import Entry, Trait
 from orchestrator.domain.nights import Difference, Judged, Part, parts
 from orchestrator.domain.plan import GroupPlan
 from orchestrator.domain.reasons import Level
-from orchestrator.domain.series import Judgement, Trend, compare
+from orchestrator.domain.series import Judgement, Point, Trend, compare
 
 
 class Kind(str, Enum):
@@ -118,12 +118,16 @@ def _as_changed(of: Judged, rerun: Entry) -> bool:
 
 
 def _shows(of: Judged, judgement: Judgement, rerun: Entry) -> bool:
-    """Nearer to the new level than to the old one, and away from that by what matters."""
-    point, newest, before = rerun.figures.get(judgement.figure), judgement.newest, judgement.before
-    if point is None or newest is None or before is None or judgement.change is None:
-        return False
+    point = rerun.figures.get(judgement.figure)
     base = [p for p in of.series.points(judgement.figure) if p.run in judgement.baseline]
-    share = compare(base, [point]).share
-    towards = (share > 0) is (judgement.change.share > 0)
-    nearer = abs(log(point.value / newest.value)) < abs(log(point.value / before))
-    return towards and nearer and abs(share) >= judgement.figure.least_change
+    return point is not None and shows(judgement, base, point)
+
+
+def shows(judgement: Judgement, base: Sequence[Point], rerun: Point) -> bool:
+    """Whether a re-run shows a change again: nearer to the new level than to the old one, and away from that by what
+    matters. `base` are the points that the judgement was made against."""
+    newest, before = judgement.newest, judgement.before
+    if newest is None or before is None:
+        return False
+    nearer = abs(log(rerun.value / newest.value)) < abs(log(rerun.value / before))
+    return nearer and abs(compare(base, [rerun]).share) >= judgement.figure.least_change

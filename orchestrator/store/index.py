@@ -125,7 +125,7 @@ def _refresh(db: sqlite3.Connection, runs_dir: Path, progress: Callable[[str], N
 
 def _connected(path: Path) -> sqlite3.Connection:
     """With the tables of this version; those of another are dropped."""
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level="IMMEDIATE")
+    db = sqlite3.connect(path, timeout=BUSY_S)
     try:
         db.execute("PRAGMA foreign_keys = ON")
         if _version(db) != VERSION:

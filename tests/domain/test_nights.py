@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from backends.contract import Accelerator, FailureCause
-from orchestrator.domain.cell import Cell, Load
+from orchestrator.domain.cell import Cell, CellGroup, Load
 from orchestrator.domain.costs import Cost, Work, phase_costs
 from orchestrator.domain.entry import Entry, Trait, cell_key, entry
 from orchestrator.domain.nights import Judged, Part, judged, parts, series
@@ -63,6 +63,20 @@ def test_an_engines_new_version_stays_in_its_series() -> None:
     )
 
     assert cell_key(first) == cell_key(Cell(group=alone, load=first.load))
+
+
+def test_a_field_that_comes_later_splits_no_series() -> None:
+    """As long as it is as its default: that is how everything was measured before there was a choice."""
+
+    class Later(CellGroup):
+        choice: str = "as ever"
+
+    known = made.cell(users=4)
+    later = Later(**{name: getattr(known.group, name) for name in CellGroup.model_fields})
+
+    assert cell_key(known) == cell_key(Cell(group=later, load=known.load))
+    chosen = later.model_copy(update={"choice": "another"})
+    assert cell_key(known) != cell_key(Cell(group=chosen, load=known.load))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +145,7 @@ def test_the_last_good_run_is_before_the_shift() -> None:
 
 def test_only_valid_results_are_held_against_each_other() -> None:
     """A suspect night is passed over, before and as the newest."""
-    entries = [*nights(*RATES), night(9, 500, verdict=Level.SUSPECT)]
+    entries = [*nights(*RATES), night(9, 1001, verdict=Level.SUSPECT)]
 
     assert (Trend.NOT_COMPARABLE, "the newest run is suspect") == (one(entries).trend, one(entries).reason)
     assert Trend.STEADY is one([*entries, night(10, 1001)]).trend
@@ -221,6 +235,7 @@ BOTH = {**ENGINE, Trait.DRIVER: "580"}
         (ENGINE, 848, 852, (True, Cause.HOST, True)),
         ({**BOTH, Trait.LEVELBENCH: "2"}, 848, 852, (True, Cause.UNKNOWN, True)),
         (ENGINE, 998, 1001, (False, Cause.UNKNOWN, False)),
+        (ENGINE, 945, 1001, (False, Cause.UNKNOWN, False)),
         (ENGINE, 848, None, (True, Cause.ENGINE, False)),
         ({Trait.KERNEL: "6.2"}, 848, None, (True, Cause.HOST, False)),
         (BOTH, 848, None, (True, Cause.UNKNOWN, False)),

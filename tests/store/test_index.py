@@ -8,6 +8,8 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
+from time import sleep
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from orchestrator.domain.entry import Entry, Trait
 from orchestrator.errors import HostError
 from orchestrator.report.records import State
 from orchestrator.store.cells import CellFolder
-from orchestrator.store.index import NAME, VERSION, Fault, Index
+from orchestrator.store.index import NAME, VERSION, Fault, Index, _connected, _make_tables
 from orchestrator.store.runs import RunFolder
 from tests.report import made
 
@@ -126,6 +128,22 @@ def test_damage_is_told_and_stops_nothing(runs: Path) -> None:
     assert "result.json was altered after it was written" == altered.reason
 
 
+def test_what_was_mended_is_read_again(runs: Path) -> None:
+    """A damaged cell is looked at whenever its run has changed, though its seal is the same."""
+    (path,) = runs.glob("20261102-b/cells/*/provenance.json")
+    whole = path.read_bytes()
+    path.write_text("{}")
+    index = Index(runs)
+    read(index)
+    assert 1 == len(index.faults())
+    path.write_bytes(whole)
+    (path.parent / "result.json").touch()
+    read(index)
+
+    assert () == index.faults()
+    assert 3 == len(index.entries())
+
+
 def test_an_unfinished_cell_is_no_entry(runs: Path) -> None:
     """Nor a fault: the run may be under way."""
     folder = RunFolder.create(runs, "20261104-d", {}, cells=[RESULT.cell])
@@ -194,6 +212,26 @@ def test_several_processes_may_refresh_at_once(runs: Path) -> None:
     assert [b""] * 4 == errors
     assert 13 == len(Index(runs).entries())
     assert [] == read(Index(runs))
+
+
+def test_tables_that_another_has_just_made_are_not_made_again(tmp_path: Path) -> None:
+    """Both find none; who comes second waits, and looks again before it drops anything."""
+    path = tmp_path / NAME
+    quicker = sqlite3.connect(path)
+    quicker.execute("BEGIN IMMEDIATE")
+    slower = Thread(target=lambda: _connected(path).close())
+    slower.start()
+    sleep(1.0)  # for it to have looked; where that takes longer, this proves less and still passes
+    _make_tables(quicker)
+    quicker.execute("INSERT INTO runs VALUES ('20261101-a', 'kept', NULL, NULL)")
+    quicker.commit()
+    quicker.close()
+    slower.join(100)
+    db = sqlite3.connect(path)
+    kept = db.execute("SELECT stamp FROM runs").fetchall()
+    db.close()
+
+    assert [("kept",)] == kept
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
