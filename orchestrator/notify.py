@@ -25,8 +25,6 @@ LONGEST_S = (
     ATTEMPTS * 2 * TIMEOUT_S + (ATTEMPTS - 1) * MAX_WAIT_S
 )  # connecting and answering have a time each
 STEP_SUMMARY_BYTES = 1_000_000  # GitHub drops a page of more than 1 MiB
-_TOO_MANY = 429
-_SERVER = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +91,18 @@ def host(address: str) -> str:
 
 def _post(address: str, body: dict[str, Any]) -> str | None:
     try:
-        answer = httpx.post(address, json=body, timeout=TIMEOUT_S, follow_redirects=False)
+        # What it answers besides its status is not read: it may be without end
+        with httpx.stream("POST", address, json=body, timeout=TIMEOUT_S, follow_redirects=False) as answer:
+            status, retry_after = answer.status_code, answer.headers.get("retry-after")
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         return "is no address that can be posted to"
     except httpx.HTTPError as error:
         raise _Again(f"cannot be reached ({type(error).__name__})") from None
-    if answer.is_success:
+    if httpx.codes.is_success(status):
         return None
-    if answer.status_code == _TOO_MANY or answer.status_code >= _SERVER:
-        raise _Again(f"answered {answer.status_code}", _seconds(answer.headers.get("retry-after")))
-    return f"answered {answer.status_code}"
+    if status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(status):
+        raise _Again(f"answered {status}", _seconds(retry_after))
+    return f"answered {status}"
 
 
 def _wait(state: RetryCallState) -> float:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from time import sleep
 from typing import Any
 
 import pytest
@@ -261,3 +263,25 @@ def test_a_run_that_is_stopped_is_told_too(tmp_path: Path) -> None:
     assert "1 unfinished" in (tmp_path / "page.md").read_text()
     assert SECRET not in output
     assert [] == [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_an_answer_without_end_is_not_read() -> None:
+    """The status is all that matters, and a receiver that never ends its answer must not hold the night up."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = Thread(target=_answer_for_ever, args=(server,), daemon=True)
+        thread.start()
+        fault = post(f"http://127.0.0.1:{server.getsockname()[1]}/{SECRET}", {}, sleep=lambda _: None)
+        thread.join(100)
+
+    assert fault is None
+    assert not thread.is_alive()
+
+
+def _answer_for_ever(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection, suppress(OSError):
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            connection.sendall(b"1\r\nx\r\n")
+            sleep(0.05)

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.domain.entry import Trait
 from orchestrator.domain.nights import Judged
 from orchestrator.domain.reruns import conclude
+from orchestrator.domain.series import Trend
 from orchestrator.report import history, junit, summary, webhook
 from orchestrator.report.records import RunRecord, State, Stored
 from orchestrator.report.summary import Ending, Summary, summarise
@@ -273,9 +274,9 @@ def test_a_cell_that_fails_now_is_told_with_its_cause(entries: list) -> None:  #
     assert "it failed in ready (memory-kv-cache) after 1 valid" in history.finding(one(entries))
 
 
-def test_the_docs_name_what_is_told(tmp_path: Path) -> None:
+def test_the_docs_name_what_is_told() -> None:
     """Every kind of verdict and of ending stands in docs/history.md."""
     page = (Path(__file__).resolve().parents[2] / "docs" / "history.md").read_text(encoding="utf-8")
 
-    for ending in Ending:
-        assert f"`{ending.value}`" in page
+    for told in (*Ending, *Trend):
+        assert f"`{told.value}`" in page
