@@ -45,12 +45,15 @@ LAYERS = (
         "orchestrator.console",
         "orchestrator.launching",
         "orchestrator.planning",
+        "orchestrator.matrix",
         "orchestrator.quantizing",
         "orchestrator.notify",
-        "orchestrator.past",
+        "orchestrator.retrospect",
         "orchestrator.timer",
     ),
     (
+        "orchestrator.basis",
+        "orchestrator.ends",
         "orchestrator.judging",
         "orchestrator.literal",
         "orchestrator.measure",
@@ -58,7 +61,7 @@ LAYERS = (
         "orchestrator.bench",
         "orchestrator.selftest",
     ),
-    ("orchestrator.invocation", "orchestrator.loading"),
+    ("orchestrator.invocation", "orchestrator.loading", "orchestrator.nights"),
     ("orchestrator.cli",),
 )
 ONLY_IMPORTERS: dict[str, str | tuple[str, ...]] = {

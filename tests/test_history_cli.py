@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from orchestrator import past, planning
+from orchestrator import nights, planning, retrospect
 from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.reasons import Level
@@ -133,26 +134,37 @@ def test_a_summary_is_written_in_each_form(runs: Path) -> None:
 
 
 def test_install_timer_is_dry_by_default(runs: Path, tmp_path: Path) -> None:
-    """Units and commands on stdout, with this very program and folder; the host is left alone."""
-    (tmp_path / "matrix.toml").touch()
-    code, out, err = levelbench(runs, "install-timer", "--at", "03:30", "--user", cwd=tmp_path)
+    """Units and commands on stdout, with this very program and these folders; the host is left alone."""
+    code, out, err = levelbench(runs, "install-timer", "small", "--at", "03:30", "--user", cwd=tmp_path)
 
     assert 0 == code, err
     assert f"ExecStart={Path(sys.executable).with_name('levelbench')} --runs {runs} --cache" in out
-    assert f"matrix {tmp_path / 'matrix.toml'}\n" in out
+    assert re.search(r"^ExecStart=.* --lock \S+ --wait matrix /\S+/small.toml$", out, re.MULTILINE)
+    assert re.search(r"^ExecStart=.* resume --if-cut-short$", out, re.MULTILINE)
     assert "OnCalendar=*-*-* 03:30:00" in out
     assert out.endswith("systemctl --user enable --now levelbench.timer\n")
     assert not (tmp_path / ".config").exists()
 
 
-def test_install_timer_wants_a_matrix_and_a_time(runs: Path, tmp_path: Path) -> None:
+def test_install_timer_wants_a_sound_matrix_and_a_time(runs: Path, tmp_path: Path) -> None:
     """Told before a night is lost."""
-    missing = levelbench(runs, "install-timer", cwd=tmp_path)
-    (tmp_path / "matrix.toml").touch()
-    late = levelbench(runs, "install-timer", "--at", "25:00", cwd=tmp_path)
+    (tmp_path / "bad.toml").write_text("title = 1\n")
+    bad = levelbench(runs, "install-timer", "bad.toml", cwd=tmp_path)
+    late = levelbench(runs, "install-timer", "small", "--at", "25:00", cwd=tmp_path)
 
-    assert (2, True) == (missing[0], "there is no matrix.toml" in missing[2])
+    assert (2, True) == (bad[0], "bad.toml" in bad[2])
     assert (2, True) == (late[0], "no time of day" in late[2])
+
+
+def test_a_boot_goes_on_with_what_was_cut_short_alone(runs: Path, tmp_path: Path) -> None:
+    """No run, or one that came to its end, is nothing to do."""
+    folder = RunFolder.find(runs)
+
+    assert nights.was_cut_short(runs, "latest")
+    folder.journal("run-ended", complete=True)
+    assert not nights.was_cut_short(runs, "latest")
+    assert (0, "nothing was cut short\n") == levelbench(runs, "resume", "--if-cut-short")[:2]
+    assert (0, "nothing was cut short\n") == levelbench(tmp_path / "none", "resume", "--if-cut-short")[:2]
 
 
 RERUN = Rerun(kind=Kind.LAST_GOOD, run="20261101-a", group="", cell="", image="sha256:old")
@@ -171,8 +183,8 @@ def planned(tmp_path: Path) -> tuple[Path, Rerun]:
 def test_a_rerun_has_a_plan_from_the_run_that_it_repeats(planned: tuple[Path, Rerun]) -> None:
     """That cell alone, and its image by digest; the launch as it was."""
     runs, rerun = planned
-    whole = past.again(runs, rerun.model_copy(update={"image": None}))
-    plan = past.again(runs, rerun)
+    whole = retrospect.again(runs, rerun.model_copy(update={"image": None}))
+    plan = retrospect.again(runs, rerun)
 
     assert [rerun.cell] == [cell.id for cell in plan.group.cells]
     assert ("sha256:old", None) == (plan.image.digest, whole.image.digest)
@@ -184,17 +196,17 @@ def test_an_image_that_is_gone_is_no_rerun(planned: tuple[Path, Rerun]) -> None:
     runs, rerun = planned
     gone = FakeRuntime(fail={"image": CellError("the image is not here any more")})
 
-    assert past.image_here(runs, FakeRuntime(), rerun)
-    assert not past.image_here(runs, gone, rerun)
-    assert not past.image_here(runs, FakeRuntime(), rerun.model_copy(update={"group": "other"}))
+    assert retrospect.image_here(runs, FakeRuntime(), rerun)
+    assert not retrospect.image_here(runs, gone, rerun)
+    assert not retrospect.image_here(runs, FakeRuntime(), rerun.model_copy(update={"group": "other"}))
     with pytest.raises(RequestError, match="no group other"):
-        past.again(runs, rerun.model_copy(update={"group": "other"}))
+        retrospect.again(runs, rerun.model_copy(update={"group": "other"}))
 
 
 def test_a_run_without_a_plan_cannot_be_repeated(runs: Path) -> None:
     """A load on an endpoint, or a run of another version."""
-    with pytest.raises(RequestError, match="no plan that can be repeated"):
-        past.again(runs, RERUN.model_copy(update={"run": "20261101-020000-x"}))
+    with pytest.raises(RequestError, match="no plan that this version"):
+        retrospect.again(runs, RERUN.model_copy(update={"run": "20261101-020000-x"}))
 
 
 def test_entries_know_how_their_engine_was_planned(planned: tuple[Path, Rerun]) -> None:
@@ -203,7 +215,9 @@ def test_entries_know_how_their_engine_was_planned(planned: tuple[Path, Rerun]) 
     folder = RunFolder.find(runs, "20261101-a")
     for cell in (folder.cell(stored.cell_id) for stored in folder.record().cells):
         name = cell.path.name
-        plan = past.again(runs, RERUN.model_copy(update={"group": name.rpartition("-")[0], "cell": name}))
+        plan = retrospect.again(
+            runs, RERUN.model_copy(update={"group": name.rpartition("-")[0], "cell": name})
+        )
         cell.save(BASE.model_copy(update={"cell": plan.group.cells[0]}))
     index = Index(runs)
     index.refresh()

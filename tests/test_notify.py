@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import notify, past
+from orchestrator import notify, retrospect
 from orchestrator.notify import ATTEMPTS, MAX_WAIT_S, Told, host, post, tell
 from orchestrator.report.records import RunRecord
 from orchestrator.report.summary import Summary, summarise
@@ -205,7 +205,7 @@ def test_a_run_tells_once_it_is_over(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "20261101-a", {}, cells=[result.cell])
     folder.cell(result.cell.id).save(result)
     with Receiver().running() as receiver:
-        past.tell(folder, Told(receiver.address), lambda _: None)
+        retrospect.tell(folder, Told(receiver.address), lambda _: None)
     left = [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
     assert ["not-enough"] == [s["verdict"] for s in receiver.bodies[0]["levelbench"]["history"]]
@@ -217,7 +217,7 @@ def test_a_run_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     said: list[str] = []
     folder = RunFolder.create(tmp_path, "20261101-a", {})
     (folder.path / "run.json").write_text("{")
-    past.tell(folder, Told(step_summary=tmp_path / "page"), said.append)
+    retrospect.tell(folder, Told(step_summary=tmp_path / "page"), said.append)
 
     assert ["nobody was told"] == [line.split(":")[0] for line in said]
 
@@ -227,7 +227,7 @@ def test_an_index_that_cannot_be_used_costs_the_history_alone(tmp_path: Path) ->
     folder = RunFolder.create(tmp_path, "20261101-a", {}, cells=[made.cell(users=1)])
     (tmp_path / "history.sqlite").mkdir()
     said: list[str] = []
-    past.tell(folder, Told(step_summary=tmp_path / "page"), said.append)
+    retrospect.tell(folder, Told(step_summary=tmp_path / "page"), said.append)
 
     assert ["no history"] == [line.split(":")[0] for line in said]
     assert "1 unfinished" in (tmp_path / "page").read_text()

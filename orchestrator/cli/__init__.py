@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from orchestrator.cli import history, load, measuring, timer, tools
+from orchestrator.cli import history, load, measuring, nights, timer, tools
 from orchestrator.cli.app import app
 from orchestrator.console import Console
 from orchestrator.errors import BenchError
 
-__all__ = ["app", "history", "load", "main", "measuring", "timer", "tools"]
+__all__ = ["app", "history", "load", "main", "measuring", "nights", "timer", "tools"]
 
 
 def main() -> None:

@@ -13,10 +13,13 @@ from orchestrator.cli.options import (
     CacheLimit,
     DockerContext,
     DockerHost,
+    LockPath,
     Port,
     RunsDir,
+    Wait,
     size_bytes,
 )
+from orchestrator.host.locks import host_path
 from orchestrator.invocation import Place
 from orchestrator.notify import Told
 from orchestrator.runtime.daemon import Daemon
@@ -30,7 +33,7 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 app = typer.Typer(
     help="Every LLM engine on a level bench: same host, same load, same rules, proof attached.",
     epilog="Start with `levelbench doctor`, then `levelbench bench`. Exit codes: 0 done, 2 bad request, "
-    "3 this host cannot, 4 a cell failed, 130 interrupted.",
+    "3 this host cannot, 4 a cell failed or its figures are invalid, 130 interrupted (after teardown).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -47,6 +50,8 @@ def settings(
     docker_host: DockerHost = None,
     port: Port = 0,
     cache_limit: CacheLimit = None,
+    lock: LockPath = None,
+    wait: Wait = False,
 ) -> None:
     """Settings of this host; each may also come from the environment."""
     context.obj = Place(
@@ -62,4 +67,6 @@ def settings(
             webhook=os.environ.get(WEBHOOK) or None,
             step_summary=Path(page) if (page := os.environ.get(STEP_SUMMARY)) else None,
         ),
+        lock_path=lock or host_path(),
+        wait=wait,
     )

@@ -8,12 +8,12 @@ from typing import Annotated, Optional
 
 import typer
 
-from orchestrator import past
+from orchestrator import retrospect
 from orchestrator.cli.app import app
 from orchestrator.cli.options import AsJson, print_json
 from orchestrator.console import Console
 from orchestrator.domain.costs import phase_costs
-from orchestrator.domain.nights import Judged
+from orchestrator.domain.judged import Judged
 from orchestrator.report import history as report
 from orchestrator.report import junit
 from orchestrator.report import summary as page
@@ -48,7 +48,7 @@ def show(
     """
     if context.invoked_subcommand is not None:
         return
-    found = past.past(context.obj.runs_dir, Console().step)
+    found = retrospect.look_back(context.obj.runs_dir, Console().step)
     judged = [one for one in found.judged if _asked_for(one, backend, model, cell)]
     if as_json:
         faults = [{"run": f.run, "cell": f.cell, "reason": f.reason} for f in found.faults]
@@ -87,7 +87,7 @@ def summary(
 ) -> None:
     """Print a run in short, held against the runs before it: what a webhook and a CI job are told."""
     folder = RunFolder.find(context.obj.runs_dir, run)
-    found = past.summary(folder, say=Console().say)
+    found = retrospect.summary(folder, say=Console().say)
     if written_as is Format.JSON:
         print_json(page.as_json(found))
     else:

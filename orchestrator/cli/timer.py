@@ -8,17 +8,18 @@ from typing import Annotated
 
 import typer
 
+from backends import load_backends
 from orchestrator import timer
+from orchestrator.catalog import matrices
 from orchestrator.cli.app import app
 from orchestrator.console import Console
-from orchestrator.errors import RequestError
 from orchestrator.invocation import Place
 
 
 @app.command(name="install-timer")
 def install_timer(
     context: typer.Context,
-    matrix: Annotated[Path, typer.Argument(help="The matrix that every night runs.")] = Path("matrix.toml"),
+    matrix: Annotated[str, typer.Argument(help="The matrix that every night runs: a file, or article.")],
     at: Annotated[str, typer.Option("--at", help="When, on this host's clock: HH:MM.")] = "02:00",
     for_user: Annotated[
         bool, typer.Option("--user", help="Units of this user's own systemd, instead of the host's.")
@@ -29,13 +30,13 @@ def install_timer(
 
     HF_TOKEN and LEVELBENCH_WEBHOOK may stand in /etc/levelbench.env, with --user in ~/.config/levelbench.env.
     """
-    if not matrix.is_file():
-        raise RequestError(f"there is no {matrix}", hint="name the matrix file that the nights shall run")
     place: Place = context.obj
+    found = matrices.read(matrix, load_backends())  # its mistakes are told now, not at night
     own = Path("~/.config").expanduser()
     night = timer.Night(
-        argv=_argv(place, "matrix", str(matrix.resolve())),
-        resume_argv=_argv(place, "resume"),
+        # a night waits for the one that a reboot had cut short, which is gone on with at the same time
+        argv=_argv(place, "--wait", "matrix", str(found.path.resolve())),
+        resume_argv=_argv(place, "resume", "--if-cut-short"),
         folder=Path.cwd(),
         at=at,
         secrets=own / "levelbench.env" if for_user else timer.SYSTEM_SECRETS,
@@ -54,5 +55,6 @@ def _argv(place: Place, *words: str) -> tuple[str, ...]:
     program = str(Path(sys.executable).with_name("levelbench"))
     limit = [] if place.cache_limit_bytes is None else ["--cache-limit", f"{place.cache_limit_bytes}"]
     base = [] if place.base is None else ["--base-image", place.base]
-    settings = ("--runs", str(place.runs_dir), "--cache", str(place.cache_dir), *limit, *base)
+    folders = ("--runs", str(place.runs_dir), "--cache", str(place.cache_dir))
+    settings = (*folders, "--lock", str(place.lock_path), *limit, *base)
     return (program, *settings, *words)

@@ -12,7 +12,7 @@ from math import log
 
 from backends.contract import Value
 from orchestrator.domain.entry import Entry, Trait
-from orchestrator.domain.nights import Difference, Judged, Part, parts
+from orchestrator.domain.judged import Difference, Judged, Part, parts
 from orchestrator.domain.plan import GroupPlan
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.series import Judgement, Point, Trend, compare

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.domain.costs import Cost, Work
 from orchestrator.domain.entry import Entry, Trait
-from orchestrator.domain.nights import Difference, Judged, parts
+from orchestrator.domain.judged import Difference, Judged, parts
 from orchestrator.domain.reruns import Cause, Conclusion
 from orchestrator.domain.series import Change, Judgement, Trend, Watched
 from orchestrator.report import layout, units

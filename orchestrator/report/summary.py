@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from orchestrator.domain.nights import Judged
+from orchestrator.domain.judged import Judged
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Phase
 from orchestrator.domain.series import Trend

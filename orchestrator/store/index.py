@@ -17,11 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from backends.contract import ServeSpec
 from orchestrator.domain.entry import Entry, entry
-from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Provenance
 from orchestrator.errors import BenchError, HostError
 from orchestrator.report.records import State, Stored
@@ -179,7 +176,7 @@ def _read(
         head = run.head()
     except BenchError as error:
         return None, str(error), []
-    serves, sibling = _serves(head["plan"]), _sibling(folder)
+    serves, sibling = _serves(run), _sibling(folder)
     rows = [_row(run.id, run.cell(name).stored(), seals[name], serves, sibling) for name in names]
     return str(head["created_at"]), None, rows
 
@@ -195,11 +192,11 @@ def _row(
     return (run, e.cell, seal, None, *columns, e.model_dump_json())
 
 
-def _serves(plan: Any) -> dict[str, ServeSpec]:
+def _serves(run: RunFolder) -> dict[str, ServeSpec]:
     """How each group's engine was planned to be started; of a load on an endpoint nobody planned that."""
     try:
-        return {group.group.id: group.serve for group in Plan.model_validate(plan).groups}
-    except ValidationError:
+        return {group.group.id: group.serve for group in run.plan().groups}
+    except BenchError:
         return {}
 
 

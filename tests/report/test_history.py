@@ -10,13 +10,13 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from orchestrator.domain.entry import Trait
-from orchestrator.domain.nights import Judged
+from orchestrator.domain.judged import Judged
 from orchestrator.domain.reruns import conclude
 from orchestrator.domain.series import Trend
 from orchestrator.report import history, junit, summary, webhook
 from orchestrator.report.records import RunRecord, State, Stored
 from orchestrator.report.summary import Ending, Summary, summarise
-from tests.domain.test_nights import FAILED, NEW, RATES, night, nights, one
+from tests.domain.test_judged import FAILED, NEW, RATES, night, nights, one
 from tests.report import made
 
 WORSE = one(nights(*RATES, 850, traits={Trait.IMAGE: NEW, Trait.ENGINE_VERSION: "0.5"}))

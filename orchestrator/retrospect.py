@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from orchestrator import notify
-from orchestrator.domain import nights
-from orchestrator.domain.nights import Judged
-from orchestrator.domain.plan import GroupPlan, Plan
+from orchestrator.domain.judged import Judged, series
+from orchestrator.domain.judged import judged as judge
+from orchestrator.domain.plan import GroupPlan
 from orchestrator.domain.reruns import Rerun, pinned
 from orchestrator.errors import BenchError, HostError, RequestError
 from orchestrator.notify import Told
@@ -22,27 +20,23 @@ from orchestrator.store.runs import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class Retrospect:
     """Every series of a folder of runs as it stands, and what could not be read."""
 
     judged: tuple[Judged, ...]
     faults: tuple[Fault, ...]
 
 
-def past(runs_dir: Path, progress: Callable[[str], None] = lambda _: None) -> Past:
+def look_back(runs_dir: Path, progress: Callable[[str], None] = lambda _: None) -> Retrospect:
     """With the index brought up to date first."""
     index = Index(runs_dir)
     index.refresh(progress)
-    return Past(tuple(map(nights.judged, nights.series(index.entries()))), index.faults())
+    return Retrospect(tuple(map(judge, series(index.entries()))), index.faults())
 
 
 def again(runs_dir: Path, rerun: Rerun) -> GroupPlan:
     """The plan of a re-run, from the folder of the run that it repeats. RequestError where that has no such plan."""
-    head = RunFolder.find(runs_dir, rerun.run).head()
-    try:
-        groups = Plan.model_validate(head["plan"]).groups
-    except ValidationError as error:
-        raise RequestError(f"{rerun.run} has no plan that can be repeated", hint="measure anew") from error
+    groups = RunFolder.find(runs_dir, rerun.run).plan().groups
     plan = next((group for group in groups if group.group.id == rerun.group), None)
     if plan is None:
         raise RequestError(f"{rerun.run} has no group {rerun.group}", hint="measure anew")
@@ -67,7 +61,7 @@ def summary(
 ) -> Summary:
     """One run, held against the others of its folder. An index that cannot be used costs the history alone."""
     try:
-        judged = past(folder.path.parent).judged
+        judged = look_back(folder.path.parent).judged
     except HostError as error:
         say(f"no history: {error}")
         judged = ()
@@ -76,11 +70,18 @@ def summary(
     )
 
 
-def tell(folder: RunFolder, to: Told, say: Callable[[str], None]) -> None:
+def tell(
+    folder: RunFolder,
+    to: Told,
+    say: Callable[[str], None],
+    *,
+    waived: Mapping[str, str] = {},
+    left_out: Mapping[str, str] = {},
+) -> None:
     """Everybody who wants to know of a run. What goes wrong in it is said, and changes nothing of the run."""
     if to.webhook is None and to.step_summary is None:
         return
     try:
-        notify.tell(summary(folder, say=say), to, say)
+        notify.tell(summary(folder, waived=waived, left_out=left_out, say=say), to, say)
     except BenchError as error:
         say(f"nobody was told: {error}")

@@ -10,7 +10,7 @@ from backends.contract import Accelerator, FailureCause
 from orchestrator.domain.cell import Cell, CellGroup, Load
 from orchestrator.domain.costs import Cost, Work, phase_costs
 from orchestrator.domain.entry import Entry, Trait, cell_key, entry
-from orchestrator.domain.nights import Judged, Part, judged, parts, series
+from orchestrator.domain.judged import Judged, Part, judged, parts, series
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.reruns import Cause, Conclusion, Kind, Rerun, conclude, confirmations
 from orchestrator.domain.result import Phase
