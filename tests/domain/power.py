@@ -1,6 +1,6 @@
 """How often a series is judged wrongly, and what is seen of a real change, on series whose truth is known.
 
-`python -m tests.domain.power` prints the tables of docs/history.md (about ten minutes on one core).
+`python -m tests.domain.power` prints the tables of docs/history.md (about twenty minutes on one core).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def main(times: int = 1000) -> None:
         for spread in SPREADS:
             for before in (BASELINE, 12, NIGHTS):
                 seen = (
-                    told(normal, spread, change, after=after, before=before, times=times // 2, seed=3)
+                    told(normal, spread, change, after=after, before=before, times=times // 5, seed=3)
                     for after in (1, 3, 5)
                 )
                 shares = " | ".join(f"{share:.0%}" for share in seen)
