@@ -1,6 +1,6 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
 # Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG
-#            PORT BASE RUN JSON PLAN KEEP METHOD WAIT
+#            PORT BASE RUN JSON PLAN KEEP METHOD WAIT CELL
 # for nightly: MATRIX SUBSET ONLY SEED NEW RESUME FAILED
 # for reproduce, compare, export, import: RESULT FROM ALSO A B OUT FILE
 # and for selftest: FULL SAVE PEERS SHARDS
@@ -12,7 +12,7 @@ JOBS ?= 4
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
 unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG METHOD
-unexport PORT BASE RUN MARK KEEP PEERS SHARDS MATRIX SUBSET ONLY SEED RESUME
+unexport PORT BASE RUN MARK KEEP PEERS SHARDS CELL MATRIX SUBSET ONLY SEED RESUME
 unexport RESULT FROM ALSO A B OUT FILE
 quoted = '$(subst ','\'',$(value $(1)))'
 word_of = $(if $(value $(1)),$(call quoted,$(1)))
@@ -25,7 +25,7 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help bench nightly plan quantize report reproduce claims compare export import doctor selftest test check clean
+.PHONY: help bench nightly plan quantize report history reproduce claims compare export import doctor selftest test check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,10 @@ export: $(VENV)/.ready ## put a run into one file to hand on: RUN=
 
 import: $(VENV)/.ready ## verify an exported run and put it beside the others: FILE=
 	@$(LEVELBENCH) import $(call quoted,FILE)
+
+history: $(VENV)/.ready ## print every series of runs, regressions and their causes: BACKEND= MODEL= CELL=
+	@$(LEVELBENCH) history $(call option,backend,BACKEND) $(call option,model,MODEL) \
+		$(call option,cell,CELL) $(if $(JSON),--json)
 
 doctor: $(VENV)/.ready ## say what this host can measure, and what to do about the rest
 	@$(LEVELBENCH) doctor $(if $(JSON),--json)

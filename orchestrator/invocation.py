@@ -11,7 +11,7 @@ from shutil import rmtree
 
 from backends import load_backends
 from backends.contract import Accelerator, Backend
-from orchestrator import artifacts, bench, planning, quantizing, steps
+from orchestrator import artifacts, bench, planning, quantizing, retrospect, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.console import Console
 from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice, RuntimeKind
@@ -25,6 +25,7 @@ from orchestrator.host.findings import Finding, Level, require
 from orchestrator.host.locks import host_lock, host_path
 from orchestrator.interrupts import Interrupts
 from orchestrator.kit import Accept, Kit, anything
+from orchestrator.notify import Told
 from orchestrator.planning import Request
 from orchestrator.report.units import count
 from orchestrator.runtime.checkout import checkout
@@ -66,6 +67,7 @@ class Place:
     port: int = 0
     token: str | None = field(default=None, repr=False)
     cache_limit_bytes: int | None = None
+    told: Told = field(default_factory=Told)
     lock_path: Path = field(default_factory=host_path)
     wait: bool = False
 
@@ -147,6 +149,7 @@ def carry_out(
             console.say(f"removed {removed}, left by a run that is dead", "yellow")
         folder = _begun(place, prepared)
         console.say(f"run {folder.id}: {count(plan.cells, 'cell')}, results in {folder.path}")
+        stack.callback(retrospect.tell, folder, place.told, console.say)
         stack.callback(folder.write_reports)
         kit = Kit(
             runtime=prepared.runtime,

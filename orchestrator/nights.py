@@ -83,6 +83,11 @@ def resume(place: Place, name: str, console: Console, *, only_failed: bool) -> t
     return invocation.carry_out(place, prepared, console, doing=f"resume {name}")
 
 
+def was_cut_short(runs_dir: Path, name: str) -> bool:
+    """Whether there is such a run, and it never came to its end."""
+    return (runs_dir / name / RUN).is_file() and not RunFolder.find(runs_dir, name).is_over
+
+
 def run_group(place: Place, run_path: Path, group_id: str, console: Console) -> tuple[RunFolder, bool]:
     """One group of a stored plan, into its run's folder; for who hands groups out to several hosts."""
 

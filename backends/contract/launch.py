@@ -17,6 +17,9 @@ from pydantic import Field
 from backends.contract.release import ImageSpec
 from backends.contract.values import Value, WeightsFormat
 
+# How long an engine may take to stop: a service manager that stops a whole run has to wait for that
+LONGEST_STOP_S = 120.0
+
 _STEP = re.compile(r"\{step:([\w-]+)\}")
 
 
@@ -66,7 +69,7 @@ class ServeSpec(Launch):
 
     port: int
     weights: WeightsFormat
-    stop_s: float = 10.0
+    stop_s: float = Field(default=10.0, le=LONGEST_STOP_S)
 
 
 class StepSpec(Launch):

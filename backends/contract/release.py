@@ -98,9 +98,11 @@ class Release(Value):
 
 
 class ImageSpec(Value):
-    """What an image is made from: `template` lies in dockerfiles/, `name` is its repository's last part."""
+    """What an image is made from: `template` lies in dockerfiles/, `name` is its repository's last part. With a
+    `digest` it is that image, which must be here already: nothing is built."""
 
     name: str
     release: str
     template: str
     build: Build
+    digest: str | None = None

@@ -91,6 +91,9 @@ def resume(
         bool,
         typer.Option("--only-failed", help="Measure again what failed, and nothing else that has ended."),
     ] = False,
+    if_cut_short: Annotated[
+        bool, typer.Option("--if-cut-short", help="Else do nothing: for a unit that runs at every boot.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run that was cut short, by the plan that is stored with it.
@@ -99,6 +102,9 @@ def resume(
     as they would be now; it says which it reuses and why it does not. A cell that failed stays failed, unless
     --only-failed asks for it again.
     """
+    if if_cut_short and not nights.was_cut_short(context.obj.runs_dir, run):
+        typer.echo("nothing was cut short")
+        return
     folder, complete = nights.resume(context.obj, run, Console(), only_failed=only_failed)
     show(folder, as_json=as_json)
     if not complete:

@@ -51,7 +51,9 @@ def build(
     env: Mapping[str, str],
     progress: Progress,
 ) -> Image:
-    """The release's image, from before or built now."""
+    """The release's image, from before or built now; one that is named by its digest is never built."""
+    if spec.digest is not None:
+        return _pinned(client, spec.name, spec.digest)
     missing = base_missing(client, base, pull=True)
     if missing is not None:
         raise HostError(missing, hint="import a base image and name it with BASE=, or use RUNTIME=process")
@@ -68,6 +70,16 @@ def build(
         digest=str(found.id),
         base_digest=base_digest,
         size_bytes=int(found.attrs["Size"]),
+    )
+
+
+def _pinned(client: docker.DockerClient, name: str, digest: str) -> Image:
+    with translated(f"the image {digest} could not be looked for"):
+        found = find(client, digest)
+    if found is None:
+        raise CellError(f"the image {digest} of {name} is not here any more", hint="measure the current one")
+    return Image(
+        reference=next(iter(found.tags), digest), digest=str(found.id), size_bytes=int(found.attrs["Size"])
     )
 
 

@@ -65,8 +65,11 @@ def content_key(build: Build) -> str:
 
 
 def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progress) -> Venv:
-    """The release's environment under `folder`, from before or made now."""
+    """The release's environment under `folder`, from before or made now; one that is named by its digest is never
+    made."""
     require_python(spec.build)
+    if spec.digest is not None:
+        return _pinned(spec, spec.digest, folder)
     if not spec.build.packages:
         raise RequestError(
             f"{spec.name} {spec.build.version} comes as an image only",
@@ -78,7 +81,16 @@ def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progr
             if home.exists():
                 progress(f"{home.name} is damaged in the cache: made again")
             _make(spec, home, env, progress)
-        return Venv(home, _image(spec, home))
+        return Venv(home, _image(home))
+
+
+def _pinned(spec: ImageSpec, digest: str, folder: Path) -> Venv:
+    for home in sorted(folder.glob(f"{spec.name}-{spec.release}-*")):
+        if _is_whole(home) and (image := _image(home)).digest == digest:
+            return Venv(home, image)
+    raise CellError(
+        f"the environment {digest} of {spec.name} is not here any more", hint="measure the current one"
+    )
 
 
 def require_python(build: Build) -> None:
@@ -146,8 +158,9 @@ def _write_site_files(build: Build, home: Path) -> None:
         path.write_text(site_file.text, encoding="utf-8")
 
 
-def _image(spec: ImageSpec, home: Path) -> Image:
+def _image(home: Path) -> Image:
     installed = sorted(p.name for p in home.glob("lib/python3*/site-packages/*.dist-info"))
-    digest = hashlib.sha256("\n".join((content_key(spec.build), *installed)).encode()).hexdigest()
+    key = home.name.rpartition("-")[2]  # the content key that it was made for
+    digest = hashlib.sha256("\n".join((key, *installed)).encode()).hexdigest()
     size_bytes = sum(p.stat().st_size for p in home.rglob("*") if p.is_file() and not p.is_symlink())
     return Image(reference=f"venv:{home.name}", digest=f"sha256:{digest}", size_bytes=size_bytes)

@@ -123,7 +123,7 @@ class RunFolder:
     def plan(self) -> Plan:
         """What it was to do: it can be carried out again. RequestError for a run that had no such plan."""
         try:
-            return Plan.model_validate(self._head()["plan"])
+            return Plan.model_validate(self.head()["plan"])
         except ValidationError as error:
             raise RequestError(
                 f"{self.path / RUN} holds no plan that this version can carry out ({error.error_count()} faults)",
@@ -161,13 +161,13 @@ class RunFolder:
     def results(self) -> tuple[Stored, ...]:
         """Every cell of the plan, then any other that has a folder."""
         found = sorted(p.name for p in (self.path / CELLS).glob("*") if p.is_dir())
-        planned = [str(cell_id) for cell_id in self._head()["cells"]]
+        planned = [str(cell_id) for cell_id in self.head()["cells"]]
         ids = [*planned, *(name for name in found if name not in planned)]
         return tuple(self.cell(cell_id).stored() for cell_id in ids)
 
     def record(self) -> RunRecord:
         """The whole run as a value: what every report starts from."""
-        head = self._head()
+        head = self.head()
         return RunRecord(
             id=self.id,
             created_at=head["created_at"],
@@ -184,7 +184,8 @@ class RunFolder:
         files.write_atomically(table, rows.csv_text(record.cells).encode())
         return report, table
 
-    def _head(self) -> dict[str, Any]:
+    def head(self) -> dict[str, Any]:
+        """When it was begun, its plan, and the cells that it names. RequestError where that cannot be read."""
         try:
             head = json.loads((self.path / RUN).read_bytes())
             return {name: head[name] for name in ("created_at", "plan", "cells")}

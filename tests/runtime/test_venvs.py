@@ -64,6 +64,26 @@ def test_a_damaged_venv_is_made_again(
     assert [f"{home.name} is damaged in the cache: made again"] == said
 
 
+def test_one_that_is_named_by_its_digest_is_found_and_never_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, ...]]
+) -> None:
+    """The environment of an earlier night, whose packages are no longer those of the release's lock."""
+    locks = tmp_path / "locks"
+    old = made.image_spec(made.build(packages=(made.lock(monkeypatch, locks, "a==1\n"),)))
+    first = venvs.ready(old, tmp_path / "venvs", {}, quiet)
+    new = made.image_spec(made.build(packages=(made.lock(monkeypatch, locks, "a==2\n"),)))
+    second = venvs.ready(new, tmp_path / "venvs", {}, quiet)
+    commands = len(ran)
+    pinned = new.model_copy(update={"digest": first.image.digest})
+
+    assert first.image.digest != second.image.digest
+    assert first == venvs.ready(pinned, tmp_path / "venvs", {}, quiet)
+    (first.folder / "bin" / "python3").unlink()
+    with pytest.raises(CellError, match="is not here any more"):
+        venvs.ready(pinned, tmp_path / "venvs", {}, quiet)
+    assert commands == len(ran)
+
+
 def test_a_release_is_installed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, ...]]
 ) -> None:
