@@ -1,6 +1,6 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
 # Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
-#            PORT BASE RUN JSON PLAN KEEP METHOD WAIT
+#            PORT BASE RUN JSON PLAN KEEP METHOD WAIT GPU_PRICE OUT
 # for nightly: MATRIX SUBSET ONLY SEED NEW RESUME FAILED
 # and for selftest: FULL SAVE PEERS SHARDS
 
@@ -11,7 +11,7 @@ JOBS ?= 4
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
 unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG METHOD
-unexport PORT BASE RUN MARK KEEP PEERS SHARDS MATRIX SUBSET ONLY SEED RESUME
+unexport PORT BASE RUN MARK KEEP PEERS SHARDS MATRIX SUBSET ONLY SEED RESUME GPU_PRICE OUT
 quoted = '$(subst ','\'',$(value $(1)))'
 word_of = $(if $(value $(1)),$(call quoted,$(1)))
 option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
@@ -23,7 +23,7 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help bench nightly plan quantize report doctor selftest test check clean
+.PHONY: help bench nightly plan quantize report site doctor selftest test check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -44,7 +44,10 @@ quantize: $(VENV)/.ready ## make a portable checkpoint: MODEL=8b METHOD=awq (the
 		$(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) $(if $(JSON),--json)
 
 report: $(VENV)/.ready ## write and print the report of RUN= (default: the latest)
-	@$(LEVELBENCH) report $(if $(value RUN),$(call quoted,RUN)) $(if $(JSON),--json)
+	@$(LEVELBENCH) report $(if $(value RUN),$(call quoted,RUN)) $(call option,gpu-price,GPU_PRICE) $(if $(JSON),--json)
+
+site: $(VENV)/.ready ## static pages over all runs: the latest matrix, series over time, every report (OUT=site)
+	@$(LEVELBENCH) site $(call option,out,OUT)
 
 doctor: $(VENV)/.ready ## say what this host can measure, and what to do about the rest
 	@$(LEVELBENCH) doctor $(if $(JSON),--json)
