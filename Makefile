@@ -1,6 +1,6 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
 # Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG
-#            PORT BASE RUN JSON PLAN KEEP METHOD WAIT CELL
+#            PORT BASE RUN JSON PLAN KEEP METHOD WAIT CELL GPU_PRICE OUT
 # for nightly: MATRIX SUBSET ONLY SEED NEW RESUME FAILED
 # for reproduce, compare, export, import: RESULT FROM ALSO A B OUT FILE
 # and for selftest: FULL SAVE PEERS SHARDS
@@ -13,7 +13,7 @@ JOBS ?= 4
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
 unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG METHOD
 unexport PORT BASE RUN MARK KEEP PEERS SHARDS CELL MATRIX SUBSET ONLY SEED RESUME
-unexport RESULT FROM ALSO A B OUT FILE
+unexport RESULT FROM ALSO A B OUT FILE GPU_PRICE
 quoted = '$(subst ','\'',$(value $(1)))'
 word_of = $(if $(value $(1)),$(call quoted,$(1)))
 option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
@@ -25,7 +25,7 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help bench nightly plan quantize report history reproduce claims compare export import doctor selftest test check clean
+.PHONY: help bench nightly plan quantize report site history reproduce claims compare export import doctor selftest test check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -46,7 +46,10 @@ quantize: $(VENV)/.ready ## make a portable checkpoint: MODEL=8b METHOD=awq (the
 		$(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) $(if $(JSON),--json)
 
 report: $(VENV)/.ready ## write and print the report of RUN= (default: the latest)
-	@$(LEVELBENCH) report $(if $(value RUN),$(call quoted,RUN)) $(if $(JSON),--json)
+	@$(LEVELBENCH) report $(if $(value RUN),$(call quoted,RUN)) $(call option,gpu-price,GPU_PRICE) $(if $(JSON),--json)
+
+site: $(VENV)/.ready ## static pages over all runs: the latest matrix, series over time, every report (OUT=site)
+	@$(LEVELBENCH) site $(call option,out,OUT)
 
 reproduce: $(VENV)/.ready ## run one result again: RESULT=article/8b/lmdeploy/u100, runs/RUN or an export (PLAN=1, FROM=run, ALSO=matched)
 	@$(LEVELBENCH) reproduce $(call quoted,RESULT) $(if $(PLAN),--plan) $(call option,also,ALSO) \

@@ -22,6 +22,7 @@ REAL_PARTS = {
     "gpu": "needs an NVIDIA GPU: make test MARK=gpu",
     "docker": "needs a Docker daemon and a base image: make test MARK=docker",
     "tools": "installs and runs every quantiser: make test MARK=tools",
+    "browser": "looks at pages in a real Chromium: make test MARK=browser",
     "engine": "installs and drives a real engine: make test MARK=engine",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import typer
 from rich.console import Console as RichConsole
@@ -39,7 +38,7 @@ from orchestrator.planning import Request
 from orchestrator.report import console as tables
 from orchestrator.report import plans
 from orchestrator.report.records import Stored
-from orchestrator.store.runs import LATEST, REPORT, RunFolder
+from orchestrator.store.runs import PAGE, REPORT, RunFolder
 
 
 @app.command()
@@ -100,18 +99,6 @@ def plan(
         typer.echo(plans.text(prepared.plan), nl=False)
 
 
-@app.command()
-def report(
-    context: typer.Context,
-    run: Annotated[str, typer.Argument(help="A run's name; `latest` is the one begun last.")] = LATEST,
-    as_json: AsJson = False,
-) -> None:
-    """Write a run's reports anew from what is stored, and print its tables."""
-    folder = RunFolder.find(context.obj.runs_dir, run)
-    folder.write_reports()
-    show(folder, as_json=as_json)
-
-
 def _request(
     place: Place,
     backend: str,
@@ -158,4 +145,4 @@ def show(folder: RunFolder, *, as_json: bool) -> None:
             console.print(table)
     else:
         typer.echo(tables.plain(cells))
-    typer.echo(f"report: {folder.path / REPORT}")
+    typer.echo(f"page: {folder.path / PAGE}\nreport: {folder.path / REPORT}")

@@ -12,6 +12,7 @@ from orchestrator.report.figures import FAIRNESS, RATE_BOUNDS, TOKEN_RATE, TTFT_
 from orchestrator.report.groups import Field, Standing, load_name, load_size, standings
 from orchestrator.report.headline import Names
 
+ENDED = "why answers ended"
 CAUTION = (
     "Each row is one run. Its 95 % interval tells how much the figure moved within that run, not what another run "
     "would give: two engines whose intervals overlap are not told apart, and those that do not may still be. "
@@ -32,9 +33,11 @@ def fairness(results: Sequence[Result], names: Names) -> list[str]:
     measured = [r for r in results if r.metrics is not None]
     if not measured:
         return []
-    headings = ["engine", "load", *(c.title for c in FAIRNESS), "why answers ended"]
-    rows = [[names[r.cell.group], _where(r), *(c.figure(r) for c in FAIRNESS), _reasons(r)] for r in measured]
-    return [f"## {_spread(measured)}", layout.table(headings, rows, texts=2)]
+    headings = ["engine", "load", *(c.title for c in FAIRNESS), ENDED]
+    rows = [
+        [names[r.cell.group], _where(r), *(c.figure(r) for c in FAIRNESS), stop_reasons(r)] for r in measured
+    ]
+    return [f"## {spread(measured)}", layout.table(headings, rows, texts=2)]
 
 
 def _ranked(field: Field, names: Names) -> list[str]:
@@ -50,7 +53,7 @@ def _ranked(field: Field, names: Names) -> list[str]:
     ]
     rows = [_row(load, standing, names) for load, results in field.by_load for standing in _contest(results)]
     table = [layout.table(headings, rows, texts=3)] if rows else []
-    absent = [line for _, results in field.by_load for line in _unranked(results, names)]
+    absent = unranked(field, names)
     return [f"### {field.title}", *table, *([layout.bullets(absent)] if absent else [])]
 
 
@@ -73,8 +76,12 @@ def _row(load: Load, s: Standing, names: Names) -> list[str]:
     ]
 
 
+def unranked(field: Field, names: Names) -> list[str]:
+    """Who is missing from a field's ranking, and why; each load has one of its own."""
+    return [line for _, results in field.by_load for line in _unranked(results, names)]
+
+
 def _unranked(results: Sequence[Result], names: Names) -> list[str]:
-    """Who is missing from the ranking, and why."""
     if len({r.method for r in results}) > 1:
         return [f"{load_name(results[0].cell)}: not ranked, measured by different METHODs"]
     ranked = [s.result for s in _contest(results)]
@@ -93,7 +100,7 @@ def _why(result: Result) -> str:
     return "there is no other to compare it with"
 
 
-def _spread(results: Sequence[Result]) -> str:
+def spread(results: Sequence[Result]) -> str:
     """The heading says whether the engines did equal work, as far as answers' lengths tell."""
     loads: dict[tuple[str, str, str], list[tuple[float, Level]]] = {}
     for r in results:
@@ -115,7 +122,8 @@ def _where(result: Result) -> str:
     return f"{result.cell.group.model}, {load_name(result.cell)}"
 
 
-def _reasons(result: Result) -> str:
+def stop_reasons(result: Result) -> str:
+    """Why the completed answers ended, as the engine said."""
     reasons = result.metrics.finish_reasons if result.metrics else {}
     return marked(
         ", ".join(f"{count:,} {name}" for name, count in reasons.items()) or units.NOTHING, level(result)

@@ -15,47 +15,55 @@ from orchestrator.domain.workload import EVERY_LENGTH, Arrivals, PromptSpec, Wor
 from orchestrator.report import layout, units
 from orchestrator.report.headline import Names
 
+DEVIATIONS = ("engine", "setting", "value", "why", "source")
 _SAMPLES = layout.joined([f"{n} (p{q})" for q, n in MIN_SAMPLES.items()])
 
 
 def deviations(results: Sequence[Result], names: Names) -> list[str]:
     """Every setting that is not the engine's default, with reason and source."""
-    by_group = _by_group(results)
+    rows = deviation_rows(results, names)
+    if not rows:
+        return ["## Every engine ran with its defaults"] if by_group(results) else []
+    return ["## What is not an engine's default", layout.table(DEVIATIONS, rows, texts=5)]
+
+
+def deviation_rows(results: Sequence[Result], names: Names) -> list[tuple[str, ...]]:
+    """One row per setting of an engine, also where several of its deployments share it."""
     rows = [
-        [names[group], d.setting, d.value, d.reason, _source(d)]
-        for group, provenance in by_group.items()
+        (names[group], d.setting, d.value, d.reason, _source(d))
+        for group, provenance in by_group(results).items()
         for d in provenance.deviations
     ]
-    if not rows:
-        return ["## Every engine ran with its defaults"] if by_group else []
-    distinct = list(dict.fromkeys(tuple(row) for row in rows))
-    headings = ["engine", "setting", "value", "why", "source"]
-    return ["## What is not an engine's default", layout.table(headings, distinct, texts=5)]
+    return list(dict.fromkeys(rows))
 
 
 def provenance(results: Sequence[Result], names: Names) -> list[str]:
     """Host, levelbench itself, and each deployment, so that it can be run again."""
-    by_group = _by_group(results)
-    if not by_group:
+    known = by_group(results)
+    if not known:
         return []
-    hosts = dict.fromkeys(_host(p.host) for p in by_group.values())
-    tools = dict.fromkeys(_tool(p) for p in by_group.values())
-    clients = dict.fromkeys(_client(p.client_selftest) for p in by_group.values())
-    engines = [part for group, p in by_group.items() for part in _engine(group, p, names)]
+    hosts = dict.fromkeys(_host(p.host) for p in known.values())
+    tools = dict.fromkeys(_tool(p) for p in known.values())
+    clients = dict.fromkeys(_client(p.client_selftest) for p in known.values())
+    engines = [part for group, p in known.items() for part in _engine(group, p, names)]
     return ["## What this was measured on", *hosts, *tools, *clients, *engines]
 
 
 def method(results: Sequence[Result], workloads: Sequence[Workload]) -> list[str]:
     """The rules of measuring, in words and numbers."""
     methods = layout.joined([str(m) for m in sorted({r.method for r in results})])
-    lines = [
+    title = f"## How it was measured (METHOD {methods})" if methods else "## How it is measured"
+    return [title, layout.bullets(rules(workloads))]
+
+
+def rules(workloads: Sequence[Workload]) -> list[str]:
+    """Each workload in a sentence, and what holds for all."""
+    return [
         *(_workload(w) for w in workloads),
         f"The headline comes from the steady window alone: {_steady(workloads)}; requests in flight at the end are cut.",
         f"A percentile needs {_SAMPLES} samples. Intervals are of 95 %, by block bootstrap within the run.",
         "All definitions: docs/metrics.md.",
     ]
-    title = f"## How it was measured (METHOD {methods})" if methods else "## How it is measured"
-    return [title, layout.bullets(lines)]
 
 
 def _steady(workloads: Sequence[Workload]) -> str:
@@ -65,7 +73,7 @@ def _steady(workloads: Sequence[Workload]) -> str:
     return words[kinds.pop()] if len(kinds) == 1 else f"after the ramp, and in a closed loop {users}"
 
 
-def _by_group(results: Sequence[Result]) -> dict[CellGroup, Provenance]:
+def by_group(results: Sequence[Result]) -> dict[CellGroup, Provenance]:
     """One provenance per deployment, the first that was recorded."""
     known: dict[CellGroup, Provenance] = {}
     for result in results:

@@ -17,6 +17,10 @@ from orchestrator.domain.cell import Cell
 from orchestrator.domain.plan import Plan
 from orchestrator.errors import RequestError, unknown
 from orchestrator.report import markdown, rows
+from orchestrator.report.cost import Price
+from orchestrator.report.html import page as html
+from orchestrator.report.html import render
+from orchestrator.report.html.values import Page
 from orchestrator.report.records import RunRecord, Stored
 from orchestrator.store import files
 from orchestrator.store.cells import CellFolder
@@ -29,6 +33,7 @@ LOGS = "logs"
 GATES = "gates"
 LATEST = "latest"
 REPORT = "report.md"
+PAGE = "report.html"
 TABLE = "results.csv"
 IMPORTED = "imported.json"  # stands in a run that was measured elsewhere
 
@@ -176,13 +181,19 @@ class RunFolder:
             torn_lines=self.read_journal().torn,
         )
 
-    def write_reports(self) -> tuple[Path, Path]:
-        """report.md and results.csv, from what is stored; may be called again at any time."""
+    def write_reports(self, price: Price | None = None) -> tuple[Path, Path, Path]:
+        """report.md, results.csv and report.html, from what is stored; may be called again at any time."""
         record = self.record()
-        report, table = self.path / REPORT, self.path / TABLE
+        report, table, page = self.path / REPORT, self.path / TABLE, self.path / PAGE
         files.write_atomically(report, markdown.report(record.cells, record).encode())
         files.write_atomically(table, rows.csv_text(record.cells).encode())
-        return report, table
+        files.write_atomically(page, render.html(self.page(record, price)).encode())
+        return report, table, page
+
+    def page(self, record: RunRecord, price: Price | None = None) -> Page:
+        """What report.html shows; it takes the raw records of one cell after the other."""
+        measured = {s.cell_id: s.result for s in record.cells if s.result is not None}
+        return html.page(record, {name: self.cell(name).trace(of) for name, of in measured.items()}, price)
 
     def head(self) -> dict[str, Any]:
         """When it was begun, its plan, and the cells that it names. RequestError where that cannot be read."""
