@@ -1,5 +1,5 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
-# Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
+# Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG SERVING
 #            PORT BASE RUN JSON PLAN KEEP METHOD
 # and for selftest: FULL SAVE PEERS SHARDS
 
@@ -9,7 +9,7 @@ VENV ?= .venv
 JOBS ?= 4
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
-unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG METHOD
+unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG METHOD SERVING
 unexport PORT BASE RUN MARK KEEP PEERS SHARDS
 quoted = '$(subst ','\'',$(value $(1)))'
 option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
@@ -18,6 +18,7 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 	$(call option,duration,DURATION) $(call option,workload,WORKLOAD) $(call option,profile,PROFILE) \
 	$(call option,release,RELEASE) $(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) \
 	$(call option,prefix-cache,PREFIX_CACHE) $(call option,extra-arg,EXTRA_ARG) \
+	$(call option,serving,SERVING) \
 	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help

@@ -9,7 +9,7 @@ from backends.contract import Backend
 
 DEFAULT = "llama-cpp"  # what a bare `make bench` measures: a second to install, no GPU
 
-_NOT_ADAPTERS = {"contract", "options"}
+_NOT_ADAPTERS = {"contract", "options", "serving"}
 
 
 def load_backends() -> dict[str, Backend]:

@@ -115,7 +115,7 @@ class Group:
             model_folder=self._plan.model.traits.folder,
             weights=weights,
             images=images,
-            image=self._plan.image,
+            image=self._plan.engine_image,
             gpus=self._gpus(),
             signatures=self._backend.failures(self._build),
         )
@@ -177,17 +177,20 @@ class Group:
             draw=draw,
             metrics=self._backend.metrics(self._build),
             reset_path=self._backend.prefix_cache(self._build).reset_path,
-            health_path=self._backend.ready(self._build).health_path,
+            health_path=(self._plan.layer_ready or self._backend.ready(self._build)).health_path,
         )
 
     def climb(self, deployment: Deployment) -> None:
-        """Up the readiness ladder, from a live process to the right model."""
-        ladder = Ladder(
-            spec=self._backend.ready(self._build),
-            served_name=self._plan.model.traits.served_name,
-            signatures=self._backend.failures(self._build),
-        )
-        wait_until_ready(self._kit.runtime, deployment, ladder, progress=self._kit.console.step)
+        """Up the readiness ladder, from a live process to the right model; then that of a layer before it."""
+        specs = [(deployment.engine, self._backend.ready(self._build))]
+        specs += [(deployment, self._plan.layer_ready)] if self._plan.layer_ready else []
+        for seen, spec in specs:
+            ladder = Ladder(
+                spec=spec,
+                served_name=self._plan.model.traits.served_name,
+                signatures=self._backend.failures(self._build),
+            )
+            wait_until_ready(self._kit.runtime, seen, ladder, progress=self._kit.console.step)
 
     @contextmanager
     def telemetry(self, target: measure.Target, deployment: Deployment) -> Iterator[Telemetry]:
@@ -199,7 +202,7 @@ class Group:
             sources.host_source(),
         ]
         if target.metrics is not None:
-            found.append(sources.metrics_source(deployment.url, target.metrics))
+            found.append(sources.metrics_source(deployment.engine.url, target.metrics))
         with Telemetry(found) as telemetry:
             yield telemetry
         for name, faults in telemetry.faults().items():
@@ -241,6 +244,7 @@ class Group:
             host=self._kit.host,
             runtime=self._plan.group.runtime,
             runtime_version=self._kit.runtime.version,
+            serving=str(self._plan.group.serving) if self._plan.group.serving else None,
             engine_version=self._build.version,
             image=image,
             argv=deployment.argv,
@@ -249,7 +253,7 @@ class Group:
             prompts_name=draw.prompts.name,
             prompts_digest=draw.prompts.digest,
             packages=self._kit.checkout.packages,
-            effective=effective(deployment, self._backend.readbacks(self._build)),
+            effective=effective(deployment.engine, self._backend.readbacks(self._build)),
             deviations=self._plan.deviations,
         )
 

@@ -23,6 +23,8 @@ from backends.contract import (
     StepSpec,
     Value,
 )
+from backends.serving import NATIVE
+from orchestrator import layering
 from orchestrator.catalog import loader
 from orchestrator.domain.cell import CellGroup, Load, RuntimeChoice, RuntimeKind
 from orchestrator.domain.model import Model
@@ -58,6 +60,7 @@ class Request(Value):
     users: tuple[int, ...] = ()
     duration_s: float | None = Field(default=None, gt=0)
     accelerator: AcceleratorChoice = AcceleratorChoice.AUTO
+    serving: tuple[str, ...] = (NATIVE,)
     runtime: RuntimeChoice = RuntimeChoice.AUTO
     base: str | None = None
     port: int = Field(default=0, ge=0, le=65535)
@@ -105,8 +108,9 @@ def plan(
     """Everything that will happen, in order."""
     chosen, refused = choose_builds(request, backends, host)
     workload = shape(request, host.accelerator)
-    groups = tuple(_group(request, backends[c.backend], c, workload, runtime) for c in chosen)
-    return Plan(groups=groups, refused=tuple(refused), notes=notes)
+    natives = [_group(request, backends[c.backend], c, workload, runtime) for c in chosen]
+    groups, without_layer = layering.served(natives, request.serving, backends)
+    return Plan(groups=groups, refused=(*refused, *without_layer), notes=notes)
 
 
 def shape(request: Request, accelerator: Accelerator) -> Workload:

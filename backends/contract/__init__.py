@@ -4,7 +4,7 @@ An adapter is stateless and pure: equal input gives equal output, with no clock,
 environment. It never sees a host path, a container id or a user count.
 """
 
-from backends.contract.article import EMPTY_SYSTEM_BLOCK, SERVING_LAYER
+from backends.contract.article import EMPTY_SYSTEM_BLOCK, GRPC, IN_PROCESS, OPENAI_CLIENT, SERVING_LAYER
 from backends.contract.backend import (
     UNMET,
     Backend,
@@ -25,6 +25,7 @@ from backends.contract.failures import (
     FailureSignature,
 )
 from backends.contract.launch import (
+    FrontSpec,
     Gauge,
     Launch,
     MetricsMap,
@@ -37,6 +38,7 @@ from backends.contract.launch import (
     SpecFile,
     StepSpec,
 )
+from backends.contract.layer import EngineRequest, LayerRelease, ServingLayer, before
 from backends.contract.release import (
     Build,
     Facts,
@@ -70,7 +72,10 @@ from backends.contract.values import (
 __all__ = [
     "COMMON_FAILURES",
     "EMPTY_SYSTEM_BLOCK",
+    "GRPC",
+    "IN_PROCESS",
     "MATCHED",
+    "OPENAI_CLIENT",
     "SERVING_LAYER",
     "UNMET",
     "Accelerator",
@@ -79,13 +84,16 @@ __all__ = [
     "ByRelease",
     "Deviation",
     "Dialect",
+    "EngineRequest",
     "Facts",
     "FailureCause",
     "FailureSignature",
+    "FrontSpec",
     "Gauge",
     "HostTraits",
     "ImageSpec",
     "Launch",
+    "LayerRelease",
     "Matched",
     "MetricsMap",
     "ModelTraits",
@@ -103,6 +111,7 @@ __all__ = [
     "RequestField",
     "RequestSpec",
     "ServeSpec",
+    "ServingLayer",
     "Setting",
     "Setup",
     "SiteFile",
@@ -112,6 +121,7 @@ __all__ = [
     "Template",
     "Value",
     "WeightsFormat",
+    "before",
     "deviations",
     "entries",
     "fields",

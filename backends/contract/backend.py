@@ -122,6 +122,9 @@ class Backend(ABC):
     name: str
     title: str
     releases: tuple[Release, ...]
+    held: Setting | None = (
+        None  # what of the article's service around this engine a serving layer does not do
+    )
 
     def release(self, release_id: str) -> Release | None:
         return next((r for r in self.releases if r.id == release_id), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backends.contract import (
     COMMON_FAILURES,
+    IN_PROCESS,
     Backend,
     Build,
     Deviation,
@@ -43,6 +44,7 @@ _FORMATS = {
 class Lmdeploy(Backend):
     name = "lmdeploy"
     title = "LMDeploy"
+    held = IN_PROCESS
     releases = RELEASES
 
     def supports(self, setup: Setup) -> Refusal | None:

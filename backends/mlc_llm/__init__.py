@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from backends.contract import Backend, ByRelease
+from backends.contract import IN_PROCESS, Backend, ByRelease
 from backends.mlc_llm import nightly, wheels
 
 
 class MlcLlm(ByRelease):
     name = "mlc-llm"
     title = "MLC-LLM"
+    held = IN_PROCESS
     releases = (nightly.RELEASE, wheels.RELEASE)
     of: Mapping[str, Backend] = {nightly.RELEASE.id: nightly.Nightly(), wheels.RELEASE.id: wheels.Wheels()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backends.contract import (
     COMMON_FAILURES,
+    OPENAI_CLIENT,
     SERVING_LAYER,
     Backend,
     Build,
@@ -55,6 +56,7 @@ _TWO_BEGINS = Setting(
 class Tgi(Backend):
     name = "tgi"
     title = "TGI"
+    held = OPENAI_CLIENT
     releases = RELEASES
 
     def supports(self, setup: Setup) -> Refusal | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backends.contract import (
     COMMON_FAILURES,
+    IN_PROCESS,
     Accelerator,
     Backend,
     Build,
@@ -43,6 +44,7 @@ _TOKENS_PER_BLOCK = {Accelerator.CPU: 32, Accelerator.CUDA: 16}
 class Vllm(Backend):
     name = "vllm"
     title = "vLLM"
+    held = IN_PROCESS
     releases = RELEASES
 
     def supports(self, setup: Setup) -> Refusal | None:

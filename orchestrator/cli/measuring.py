@@ -10,6 +10,7 @@ from rich.console import Console as RichConsole
 
 from backends import DEFAULT
 from backends.contract import PrefixCaching, Profile
+from backends.serving import NATIVE
 from orchestrator import invocation, planning
 from orchestrator.cli.app import app
 from orchestrator.cli.options import (
@@ -23,12 +24,14 @@ from orchestrator.cli.options import (
     ProfileName,
     ReleaseName,
     RuntimeName,
+    ServingName,
     UserCounts,
     WorkloadName,
     names,
     numbers,
     positive,
     print_json,
+    words,
 )
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeChoice
@@ -55,6 +58,7 @@ def bench(
     accelerator: AcceleratorName = AcceleratorChoice.AUTO,
     prefix_cache: PrefixCache = PrefixCaching.PROFILE,
     extra_arg: ExtraArgs = None,
+    serving: ServingName = NATIVE,
     as_json: AsJson = False,
 ) -> None:
     """Measure engines: install, start, load, judge, take down, report.
@@ -63,7 +67,7 @@ def bench(
     """
     place: Place = context.obj
     asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
-    options = (*asked, prefix_cache, extra_arg)
+    options = (*asked, prefix_cache, extra_arg, serving)
     folder, complete = invocation.execute(place, _request(place, *options), Console())
     show(folder, as_json=as_json)
     if not complete:
@@ -84,12 +88,13 @@ def plan(
     accelerator: AcceleratorName = AcceleratorChoice.AUTO,
     prefix_cache: PrefixCache = PrefixCaching.PROFILE,
     extra_arg: ExtraArgs = None,
+    serving: ServingName = NATIVE,
     as_json: AsJson = False,
 ) -> None:
     """Print what `bench` would do with the same options, and touch nothing."""
     place: Place = context.obj
     asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
-    options = (*asked, prefix_cache, extra_arg)
+    options = (*asked, prefix_cache, extra_arg, serving)
     prepared = invocation.prepare(place, _request(place, *options), pull=False)
     if as_json:
         print_json(prepared.plan.model_dump(mode="json"))
@@ -122,6 +127,7 @@ def _request(
     accelerator: AcceleratorChoice,
     prefix_caching: PrefixCaching,
     extra_args: list[str] | None,
+    serving: str,
 ) -> Request:
     """The options as a Request; commas part names and numbers."""
     return Request(
@@ -135,6 +141,7 @@ def _request(
         accelerator=accelerator,
         prefix_caching=prefix_caching,
         extra_args=tuple(extra_args or ()),
+        serving=words(serving),
         runtime=runtime,
         base=place.base,
         port=place.port,

@@ -37,9 +37,26 @@ class Load(Value):
         return f"u{self.users}{suffix}"
 
 
+class Serving(Value):
+    """A serving layer before the engine, at a pinned release."""
+
+    name: str
+    title: str
+    release: str
+    version: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-{self.release}"
+
+    def __str__(self) -> str:
+        return f"{self.title} {self.version}"
+
+
 class CellGroup(Value):
     """All cells that one deployment serves, in the order in which they run. `family` is the name under which
-    several engines' own forms of a model are compared. Of an endpoint that was up already nobody knows the
+    several engines' own forms of a model are compared; `serving` is what stands before the engine's own server,
+    None for nothing. Of an endpoint that was up already nobody knows the
     accelerator and the profile."""
 
     backend: str
@@ -52,13 +69,16 @@ class CellGroup(Value):
     prefix_caching: PrefixCaching = PrefixCaching.PROFILE
     extra_args: tuple[str, ...] = ()
     runtime: RuntimeKind
+    serving: Serving | None = None
     dialect: Dialect
     workload: Workload
     loads: tuple[Load, ...]
 
     @property
     def id(self) -> str:
-        words = (self.backend, self.release, self.model, *([self.profile.value] if self.profile else []))
+        words = [self.backend, self.release, self.model]
+        words += [self.profile.value] if self.profile else []
+        words += [self.serving.id] if self.serving else []
         return re.sub(r"[^\w.-]+", "-", "-".join(words))  # an endpoint's model may be called like a path
 
     @property

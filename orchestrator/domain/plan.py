@@ -6,6 +6,7 @@ from backends.contract import (
     Accelerator,
     Deviation,
     ImageSpec,
+    ReadySpec,
     Refusal,
     RequestSpec,
     ServeSpec,
@@ -29,7 +30,8 @@ def artifact_label(backend: str, release: str, model: str) -> str:
 
 class GroupPlan(Value):
     """One deployment and its cells. `quantize` makes the weights out of another model's; its calibration
-    texts are put in when it runs. `port` 0 means a free one."""
+    texts are put in when it runs. `port` 0 means a free one. `layer_ready` is how to see that a serving layer
+    before the engine is up."""
 
     group: CellGroup
     model: Model
@@ -42,6 +44,7 @@ class GroupPlan(Value):
     request: RequestSpec
     deviations: tuple[Deviation, ...]
     port: int = 0
+    layer_ready: ReadySpec | None = None
 
     @property
     def measure_s(self) -> float:
@@ -50,14 +53,20 @@ class GroupPlan(Value):
     @property
     def prepare_s(self) -> float:
         """Estimate of everything before the first cell, with nothing in the caches."""
-        build_s = sum(image.build.install_bytes for image in self.images) / IMAGE_BYTES_PER_S
+        build_s = sum(image.install_bytes for image in self.images) / IMAGE_BYTES_PER_S
         steps_s = sum(step.output_bytes for step in self.all_steps) / STEP_BYTES_PER_S
         return build_s + self.model.source.weights_bytes / WEIGHTS_BYTES_PER_S + steps_s + UP_S
 
     @property
     def images(self) -> tuple[ImageSpec, ...]:
-        """The engine's, and those that its steps bring along."""
-        return tuple(dict.fromkeys((self.image, *(s.image for s in self.all_steps if s.image))))
+        """What serves, and what its steps run in."""
+        of_steps = (step.image or self.engine_image for step in self.all_steps)
+        return tuple(dict.fromkeys((self.image, *of_steps)))
+
+    @property
+    def engine_image(self) -> ImageSpec:
+        """The engine's own, without a serving layer: what steps make does not depend on one."""
+        return self.image.model_copy(update={"layer": None})
 
     @property
     def all_steps(self) -> tuple[StepSpec, ...]:
@@ -93,7 +102,7 @@ class Plan(Value):
         images = dict.fromkeys(image for group in self.groups for image in group.images)
         steps = {(g.group.backend, g.model.id, s.id): s.output_bytes for g in self.groups for s in g.steps}
         return (
-            sum(image.build.install_bytes for image in images)
+            sum(image.install_bytes for image in images)
             + sum(model.weights_bytes for model in self.models)
             + sum(steps.values())
         )

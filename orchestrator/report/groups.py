@@ -116,8 +116,14 @@ def _by_users(cells: list[Stored]) -> tuple[Stored, ...]:
 
 def _name(group: CellGroup, groups: Sequence[CellGroup]) -> str:
     alike = [g for g in groups if (g.backend, g.version) == (group.backend, group.version)]
-    traits = ("release", "profile", "accelerator", "runtime")
+    traits = ("release", "profile", "accelerator", "runtime", "serving")
     told = [t for t in traits if len({getattr(g, t) for g in alike}) > 1]
-    words = [getattr(group, t) for t in told]
-    extra = ", ".join(getattr(word, "value", word) for word in words)
+    words = {t: getattr(group, t) for t in (*told, *(["serving"] if group.serving else []))}
+    extra = ", ".join(_word(trait, value) for trait, value in words.items())
     return f"{group.backend} {group.version}" + (f" ({extra})" if extra else "")
+
+
+def _word(trait: str, value: object) -> str:
+    if trait == "serving":
+        return f"behind {value}" if value else "native"
+    return str(getattr(value, "value", value))

@@ -99,7 +99,8 @@ class DockerRuntime:
         return images.build(self.client, spec, base, self._cache_dir, self._environment, progress)
 
     def up(self, spec: DeploymentSpec) -> Deployment:
-        placement = container.placement(spec, spec.serve, port=spec.serve.port)
+        serve = spec.serve
+        placement = container.placement(spec, serve, port=serve.port, engine_port=serve.engine_port)
         write_files(spec.serve, placement, spec.config_dir)
         try:
             with translated("the container could not be started"):
@@ -121,6 +122,7 @@ class DockerRuntime:
             log_path=spec.log_path,
             stop_s=spec.serve.stop_s,
             runtime=self.kind,
+            engine_port=spec.serve.engine_port,
         )
 
     def state(self, deployment: Deployment) -> State:

@@ -32,10 +32,11 @@ PYTHON_PIP = ("-I", "-m", "pip")
 
 @dataclass(frozen=True, slots=True)
 class Venv:
-    """A ready environment and what it is made of."""
+    """A ready environment and what it is made of; `layer` is the serving layer's beside it."""
 
     folder: Path
     image: Image
+    layer: Path | None = None
 
 
 def lock_path(package_set: PackageSet) -> Path:
@@ -72,6 +73,8 @@ def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progr
             f"{spec.name} {spec.build.version} comes as an image only",
             hint="RUNTIME=docker, on a host with a Docker daemon",
         )
+    if spec.layer is not None:
+        return _beside(ready(spec.layer, folder, env, progress), spec, folder, env, progress)
     home = folder / f"{spec.name}-{spec.release}-{content_key(spec.build)}"
     with file_lock(beside(home), f"installs {home.name}", progress=progress):
         if not _is_whole(home):
@@ -79,6 +82,18 @@ def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progr
                 progress(f"{home.name} is damaged in the cache: made again")
             _make(spec, home, env, progress)
         return Venv(home, _image(spec, home))
+
+
+def _beside(layer: Venv, spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progress) -> Venv:
+    """The engine's environment with a serving layer's of its own: two folders, told as one image."""
+    engine = ready(spec.model_copy(update={"layer": None}), folder, env, progress)
+    digests = f"{engine.image.digest}+{layer.image.digest}"
+    image = Image(
+        reference=f"{engine.image.reference}+{layer.folder.name}",
+        digest=f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}",
+        size_bytes=engine.image.size_bytes + layer.image.size_bytes,
+    )
+    return Venv(engine.folder, image, layer.folder)
 
 
 def require_python(build: Build) -> None:

@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 from backends.contract import Build
@@ -28,8 +29,8 @@ OLDEST_GLIBC_MINOR = 5
 
 
 def fetch(build: Build, folder: Path, env: Mapping[str, str], progress: Progress) -> Path:
-    """A folder with every wheel of the build's locks, for the Python of its base image."""
-    digest = hashlib.sha256(f"{build.python}".encode())
+    """A folder with every wheel of the build's locks, for the Python of its base image, or for each of several."""
+    digest = hashlib.sha256(f"{build.wheels_for or build.python}".encode())
     for package_set in build.packages:
         digest.update(lock_path(package_set).read_bytes())
     home = folder / digest.hexdigest()[:12]
@@ -41,18 +42,18 @@ def fetch(build: Build, folder: Path, env: Mapping[str, str], progress: Progress
     return home
 
 
-def target(build: Build) -> tuple[str, ...]:
+def target(python: tuple[int, int] | None) -> tuple[str, ...]:
     """pip's words for where the wheels will run: the base image's Python and C library, not this host's."""
     machine = platform.machine()
     platforms = (f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC_MINOR, OLDEST_GLIBC_MINOR - 1, -1))
     options = (word for name in (*platforms, f"manylinux2014_{machine}") for word in ("--platform", name))
-    return (*(("--python-version", ".".join(map(str, build.python))) if build.python else ()), *options)
+    return (*(("--python-version", ".".join(map(str, python))) if python else ()), *options)
 
 
 def _download(build: Build, home: Path, env: Mapping[str, str], progress: Progress) -> None:
-    for package_set in build.packages:
+    for package_set, python in product(build.packages, build.wheels_for or (build.python,)):
         argv = (
-            *(sys.executable, *PYTHON_PIP, "download", *PIP, *target(build)),
+            *(sys.executable, *PYTHON_PIP, "download", *PIP, *target(python)),
             *("--dest", str(home), *index_options(package_set)),
         )
         try:

@@ -82,7 +82,7 @@ def test_the_context_holds_what_the_dockerfile_copies(full_build: Build, tmp_pat
         path.mkdir()
     (wheels / "a.whl").write_text("wheel")
 
-    images._fill(folder, made.image_spec(full_build), "FROM x\n", wheels)
+    images._fill(folder, made.image_spec(full_build), "FROM x\n", {"wheels": wheels})
 
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert {"Dockerfile", "files/server.py", f"site/{SITE_FILE.path}", "wheels/a.whl"} == files
@@ -92,7 +92,9 @@ def test_the_context_holds_what_the_dockerfile_copies(full_build: Build, tmp_pat
 def test_a_full_disk_is_the_hosts_fault(full_build: Build, tmp_path: Path) -> None:
     """Not the cell's, and not the daemon's."""
     with pytest.raises(HostError, match="the build's files could not be put together"):
-        images._fill(tmp_path / "x", made.image_spec(full_build), "FROM x\n", tmp_path / "no-wheels")
+        images._fill(
+            tmp_path / "x", made.image_spec(full_build), "FROM x\n", {"wheels": tmp_path / "no-wheels"}
+        )
 
 
 def test_a_base_is_pulled_once() -> None:
