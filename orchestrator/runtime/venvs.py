@@ -48,11 +48,13 @@ def lock_path(package_set: PackageSet) -> Path:
     return path
 
 
-def index_options(package_set: PackageSet) -> tuple[str, ...]:
-    """pip's options for one set: never resolve, and check hashes where the lock has them."""
-    hashed = ("--require-hashes",) if "--hash=" in lock_path(package_set).read_text() else ()
+def index_options(package_set: PackageSet, lock: Path | None = None) -> tuple[str, ...]:
+    """pip's options for one set, or for what of it stands in `lock`: never resolve, and check hashes where there
+    are any."""
+    lock = lock or lock_path(package_set)
+    hashed = ("--require-hashes",) if "--hash=" in lock.read_text() else ()
     index = ("--index-url", package_set.index_url) if package_set.index_url else ()
-    return ("--no-deps", *hashed, *index, "-r", str(lock_path(package_set)))
+    return ("--no-deps", *hashed, *index, "-r", str(lock))
 
 
 def content_key(build: Build) -> str:

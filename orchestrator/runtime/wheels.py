@@ -6,9 +6,12 @@ import hashlib
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+
+from packaging.markers import Marker
 
 from backends.contract import Build
 from orchestrator.errors import CellError
@@ -50,17 +53,40 @@ def target(python: tuple[int, int] | None) -> tuple[str, ...]:
     return (*(("--python-version", ".".join(map(str, python))) if python else ()), *options)
 
 
+def entries(lock: str, python: tuple[int, int]) -> str:
+    """What of a lock holds for an interpreter, without its conditions: pip judges these by the Python that it
+    runs on, also where it downloads for another."""
+    version = ".".join(map(str, python))
+    env = {"python_version": version, "python_full_version": f"{version}.0"}
+    kept: list[str] = []
+    holds = True
+    for line in lock.splitlines():
+        pin, condition, marker = line.removesuffix("\\").partition(";")
+        if condition:
+            holds = Marker(marker).evaluate(env)
+            line = f"{pin}\\"
+        elif line and not line.startswith(" "):
+            holds = True
+        kept += [line] if holds else []
+    return "\n".join(kept) + "\n"
+
+
 def _download(build: Build, home: Path, env: Mapping[str, str], progress: Progress) -> None:
-    for package_set, python in product(build.packages, build.wheels_for or (build.python,)):
-        argv = (
-            *(sys.executable, *PYTHON_PIP, "download", *PIP, *target(python)),
-            *("--dest", str(home), *index_options(package_set)),
-        )
-        try:
-            run(argv, on_line=progress, deadline_s=DEADLINE_S, env=env)
-        except CommandError as error:
-            raise CellError(
-                f"wheels of {build.version} could not be fetched ({error})",
-                hint="see pip's last lines; check the network, the proxy and the disk",
-                log_tail=error.tail,
-            ) from error
+    with tempfile.TemporaryDirectory(prefix="levelbench-wheels-") as folder:
+        for package_set, python in product(build.packages, build.wheels_for or (build.python,)):
+            lock = lock_path(package_set)
+            if build.wheels_for and python is not None:
+                lock = Path(folder) / "lock.txt"
+                lock.write_text(entries(lock_path(package_set).read_text("utf-8"), python), "utf-8")
+            argv = (
+                *(sys.executable, *PYTHON_PIP, "download", *PIP, *target(python)),
+                *("--dest", str(home), *index_options(package_set, lock)),
+            )
+            try:
+                run(argv, on_line=progress, deadline_s=DEADLINE_S, env=env)
+            except CommandError as error:
+                raise CellError(
+                    f"wheels of {build.version} could not be fetched ({error})",
+                    hint="see pip's last lines; check the network, the proxy and the disk",
+                    log_tail=error.tail,
+                ) from error
