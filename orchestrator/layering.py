@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from backends import NATIVE, load_layers
 from backends.contract import (
     Backend,
     EngineRequest,
@@ -15,7 +16,6 @@ from backends.contract import (
     Template,
     before,
 )
-from backends.serving import NATIVE, load_layers
 from orchestrator.domain.cell import RuntimeKind, Serving
 from orchestrator.domain.plan import GroupPlan, Refused
 from orchestrator.domain.workload import Sampling

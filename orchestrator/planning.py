@@ -7,6 +7,7 @@ from enum import Enum
 
 from pydantic import Field
 
+from backends import NATIVE
 from backends.contract import (
     Accelerator,
     Backend,
@@ -23,7 +24,6 @@ from backends.contract import (
     StepSpec,
     Value,
 )
-from backends.serving import NATIVE
 from orchestrator import layering
 from orchestrator.catalog import loader
 from orchestrator.domain.cell import CellGroup, Load, RuntimeChoice, RuntimeKind

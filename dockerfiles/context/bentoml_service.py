@@ -36,7 +36,11 @@ class EngineError(BentoMLException):
 
 @bentoml.service(name="llm", workers=1, traffic={"timeout": SETTINGS["timeout_s"]})
 class Llm:
-    """Holds one session of unlimited connections to the engine; made on first use, within the running loop."""
+    """Holds one session, made on first use, within the running loop.
+
+    Each request has a connection of its own: an engine may close a kept one at any time (llama.cpp after 100
+    requests), which would lose a request that no retry may hide.
+    """
 
     def __init__(self) -> None:
         self._session: Optional[aiohttp.ClientSession] = None
@@ -58,7 +62,7 @@ class Llm:
     def _engine(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=aiohttp.TCPConnector(limit=0, force_close=True),
                 timeout=PATIENT,
                 headers={"Content-Type": "application/json"},
                 read_bufsize=2**20,

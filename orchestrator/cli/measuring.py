@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console as RichConsole
 
-from backends import DEFAULT
+from backends import DEFAULT, NATIVE
 from backends.contract import PrefixCaching, Profile
-from backends.serving import NATIVE
 from orchestrator import invocation, planning
 from orchestrator.cli.app import app
 from orchestrator.cli.options import (

@@ -64,10 +64,10 @@ def entries(lock: str, python: tuple[int, int]) -> str:
         pin, condition, marker = line.removesuffix("\\").partition(";")
         if condition:
             holds = Marker(marker).evaluate(env)
-            line = f"{pin}\\"
         elif line and not line.startswith(" "):
             holds = True
-        kept += [line] if holds else []
+        if holds:
+            kept.append(f"{pin}\\" if condition else line)
     return "\n".join(kept) + "\n"
 
 
