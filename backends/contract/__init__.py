@@ -39,6 +39,7 @@ from backends.contract.launch import (
     StepSpec,
 )
 from backends.contract.layer import EngineRequest, LayerRelease, ServingLayer, before
+from backends.contract.printed import Column, Printed
 from backends.contract.release import (
     Build,
     Facts,
@@ -82,6 +83,7 @@ __all__ = [
     "Backend",
     "Build",
     "ByRelease",
+    "Column",
     "Deviation",
     "Dialect",
     "EngineRequest",
@@ -102,6 +104,7 @@ __all__ = [
     "PackageSet",
     "PrefixCache",
     "PrefixCaching",
+    "Printed",
     "Profile",
     "Quantization",
     "Readback",

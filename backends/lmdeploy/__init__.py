@@ -13,6 +13,7 @@ from backends.contract import (
     Mount,
     OptionsRef,
     PrefixCache,
+    Printed,
     Quantization,
     Readback,
     ReadySpec,
@@ -45,6 +46,13 @@ class Lmdeploy(Backend):
     name = "lmdeploy"
     title = "LMDeploy"
     held = IN_PROCESS
+    printed = Printed(
+        quantization="4-bit AWQ, 8-bit, 4-bit KV",
+        hardware="CUDA only",
+        releases="stable ones",
+        compile_step="none: converts on the fly",
+        effort="easy; few models with a sliding window",
+    )
     releases = RELEASES
 
     def supports(self, setup: Setup) -> Refusal | None:

@@ -8,6 +8,7 @@ from backends.contract import (
     Accelerator,
     Backend,
     Build,
+    Column,
     Deviation,
     Dialect,
     FailureSignature,
@@ -15,6 +16,7 @@ from backends.contract import (
     Mount,
     OptionsRef,
     PrefixCache,
+    Printed,
     Profile,
     Readback,
     ReadySpec,
@@ -45,6 +47,16 @@ class Vllm(Backend):
     name = "vllm"
     title = "vLLM"
     held = IN_PROCESS
+    printed = Printed(
+        quantization="not complete: AutoAWQ by hand or a checkpoint made before; not optimised",
+        hardware="CUDA, ROCm, Neuron, CPU",
+        releases="stable ones",
+        compile_step="none",
+        effort="easy",
+        differs={
+            Column.QUANTIZATION: "0.4.2 loads GPTQ, SqueezeLLM, Marlin and AQLM too; that AWQ is slow holds",
+        },
+    )
     releases = RELEASES
 
     def supports(self, setup: Setup) -> Refusal | None:
