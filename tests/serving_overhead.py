@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from backends.contract import PrefixCaching
+from backends.contract import Gauge, PrefixCaching
 from orchestrator import bench, invocation
 from orchestrator.console import Console
 from orchestrator.domain.cell import Cell, RuntimeChoice
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.group import Group
+from orchestrator.host.prometheus import scrape
 from orchestrator.invocation import Place, Prepared
 from orchestrator.load.dialects import path
 from orchestrator.load.draw import Draw
@@ -64,6 +65,13 @@ FIGURES: dict[str, Figure] = {
 }
 
 
+def generated(target: Target) -> float | None:
+    """By the engine's own count, where it has one."""
+    if target.metrics is None or Gauge.GENERATED_TOKENS not in target.metrics.names:
+        return None
+    return scrape(target.engine.own_url, target.metrics)[f"metrics.{Gauge.GENERATED_TOKENS.value}"]
+
+
 def block(target: Target, way: Way, cell: Cell, number: int) -> list[Exchange]:
     """Two requests for each user, in one way; the same prompts for the same number."""
     users, requests = cell.load.users, 2 * cell.load.users
@@ -79,9 +87,13 @@ def block(target: Target, way: Way, cell: Cell, number: int) -> list[Exchange]:
         bodies=bodies[first : first + requests],
         requests=requests,
     )
+    before = generated(target)
     record = target.client.run(spec, way.draw.request.dialect, on_live=lambda _: None, watch=target.alive)
     wrong = [f"{x.outcome.value} {x.detail}" for x in record.exchanges if x.outcome is not Outcome.OK]
     assert not wrong, wrong
+    assert before is None or generated(target) == before + requests * TOKENS, (
+        "not the same work on both sides"
+    )
     return list(record.exchanges)
 
 

@@ -38,8 +38,8 @@ class EngineError(BentoMLException):
 class Llm:
     """Holds one session, made on first use, within the running loop.
 
-    Each request has a connection of its own: an engine may close a kept one at any time (llama.cpp after 100
-    requests), which would lose a request that no retry may hide.
+    Each request has a connection of its own: an engine may close a kept one at any time (seen with llama.cpp),
+    which would lose a request that no retry may hide.
     """
 
     def __init__(self) -> None:
