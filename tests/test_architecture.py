@@ -46,9 +46,12 @@ LAYERS = (
         "orchestrator.launching",
         "orchestrator.layering",
         "orchestrator.planning",
+        "orchestrator.matrix",
         "orchestrator.quantizing",
     ),
     (
+        "orchestrator.basis",
+        "orchestrator.ends",
         "orchestrator.judging",
         "orchestrator.literal",
         "orchestrator.retokenised",
@@ -57,7 +60,7 @@ LAYERS = (
         "orchestrator.bench",
         "orchestrator.selftest",
     ),
-    ("orchestrator.invocation", "orchestrator.loading"),
+    ("orchestrator.invocation", "orchestrator.loading", "orchestrator.nights"),
     ("orchestrator.cli",),
 )
 ONLY_IMPORTERS = {

@@ -110,5 +110,9 @@ class ImageSpec(Value):
     layer: ImageSpec | None = None
 
     @property
+    def version(self) -> str:
+        return self.build.version + (f" and {self.layer.name} {self.layer.version}" if self.layer else "")
+
+    @property
     def install_bytes(self) -> int:
         return self.build.install_bytes + (self.layer.install_bytes if self.layer else 0)

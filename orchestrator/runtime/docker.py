@@ -32,10 +32,11 @@ from orchestrator.runtime.interface import (
     JobEnd,
     JobSpec,
     Progress,
+    Rendered,
     State,
 )
 from orchestrator.runtime.job import Limits, until_ended
-from orchestrator.runtime.placement import write_files
+from orchestrator.runtime.placement import Placement, write_files
 
 LOG_S = 5.0
 GONE_S = 20.0
@@ -98,9 +99,12 @@ class DockerRuntime:
         self._cache_dir.mkdir(parents=True, exist_ok=True)
         return images.build(self.client, spec, base, self._cache_dir, self._environment, progress)
 
+    def rendered(self, spec: DeploymentSpec) -> Rendered:
+        placement = _serving(spec)
+        return Rendered(placement.argv(spec.serve), placement.env(spec.serve))
+
     def up(self, spec: DeploymentSpec) -> Deployment:
-        serve = spec.serve
-        placement = container.placement(spec, serve, port=serve.port, engine_port=serve.engine_port)
+        placement = _serving(spec)
         write_files(spec.serve, placement, spec.config_dir)
         try:
             with translated("the container could not be started"):
@@ -309,6 +313,11 @@ class _Container:
 
     def usage(self) -> Usage | None:
         return self.runtime._usage(self.id)  # noqa: SLF001
+
+
+def _serving(spec: DeploymentSpec) -> Placement:
+    serve = spec.serve
+    return container.placement(spec, serve, port=serve.port, engine_port=serve.engine_port)
 
 
 def _copy_log(client: docker.DockerClient, container_id: str, log_path: Path) -> None:

@@ -18,6 +18,7 @@ from backends.contract import Build, ImageSpec
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError
 from orchestrator.host.locks import file_lock
+from orchestrator.host.scratch import owned_prefix
 from orchestrator.render import FOLDER, render
 from orchestrator.runtime import bases
 from orchestrator.runtime.daemon import said, translated
@@ -107,7 +108,7 @@ def _make(
     wheels = {"wheels": fetched(spec.build)}
     if spec.layer is not None:
         wheels["serving/wheels"] = fetched(spec.layer.build)
-    with tempfile.TemporaryDirectory(prefix="levelbench-build-", dir=cache_dir) as folder:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("build"), dir=cache_dir) as folder:
         _fill(Path(folder), spec, dockerfile, wheels)
         try:
             _build(client, folder, tag, spec, progress)

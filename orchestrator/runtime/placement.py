@@ -21,9 +21,9 @@ class Placement:
     files: str
     config: str = ""
     bind: str = ""
-    port: int = 0
+    port: int | str = 0
     out: str = ""
-    engine_port: int = 0
+    engine_port: int | str = 0
     layer: str = ""
     steps: Mapping[str, str] = field(default_factory=dict)
 

@@ -19,6 +19,7 @@ from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.provenance import Image
 from orchestrator.domain.telemetry import Usage
 from orchestrator.errors import HostError
+from orchestrator.host.scratch import owned_prefix
 from orchestrator.render import FOLDER
 from orchestrator.runtime import session
 from orchestrator.runtime.interface import (
@@ -28,6 +29,7 @@ from orchestrator.runtime.interface import (
     JobEnd,
     JobSpec,
     Progress,
+    Rendered,
     State,
 )
 from orchestrator.runtime.job import Limits
@@ -65,6 +67,11 @@ class ProcessRuntime:
         venv = ready(spec, self._cache_dir / "venvs", self._environment, progress)
         self._venvs[venv.image.reference] = venv
         return venv.image
+
+    def rendered(self, spec: DeploymentSpec) -> Rendered:
+        places = {"port": "{port}", "engine_port": "{engine_port}", "layer": "{layer}"}
+        placement = _placement(spec, spec.serve, **places)
+        return Rendered(placement.argv(spec.serve), placement.env(spec.serve))
 
     def up(self, spec: DeploymentSpec) -> Deployment:
         port = free_port(spec.port)
@@ -166,9 +173,9 @@ def _placement(
     spec: CommandSpec,
     launch: Launch,
     *,
-    port: int = 0,
-    engine_port: int | None = None,
-    layer: Path | None = None,
+    port: int | str = 0,
+    engine_port: int | str | None = None,
+    layer: Path | str | None = None,
     out: str = "",
 ) -> Placement:
     return Placement(
@@ -185,7 +192,7 @@ def _placement(
 
 
 def _scratch() -> Path:
-    return Path(tempfile.mkdtemp(prefix="levelbench-"))
+    return Path(tempfile.mkdtemp(prefix=owned_prefix("engine")))
 
 
 def _environment(
