@@ -1,5 +1,5 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
-# Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG
+# Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG SERVING
 #            PORT BASE RUN JSON PLAN KEEP METHOD WAIT CELL GPU_PRICE OUT
 # for nightly: MATRIX SUBSET ONLY SEED NEW RESUME FAILED
 # for reproduce, compare, export, import: RESULT FROM ALSO A B OUT FILE
@@ -11,7 +11,7 @@ VENV ?= .venv
 JOBS ?= 4
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
-unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG METHOD
+unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG SERVING METHOD
 unexport PORT BASE RUN MARK KEEP PEERS SHARDS CELL MATRIX SUBSET ONLY SEED RESUME
 unexport RESULT FROM ALSO A B OUT FILE GPU_PRICE
 quoted = '$(subst ','\'',$(value $(1)))'
@@ -22,6 +22,7 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 	$(call option,duration,DURATION) $(call option,workload,WORKLOAD) $(call option,profile,PROFILE) \
 	$(call option,release,RELEASE) $(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) $(call option,gpus,GPUS) \
 	$(call option,prefix-cache,PREFIX_CACHE) $(call option,extra-arg,EXTRA_ARG) \
+	$(call option,serving,SERVING) \
 	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help

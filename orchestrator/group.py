@@ -114,7 +114,7 @@ class Group:
             model_folder=self._plan.model.traits.folder,
             weights=weights,
             images=images,
-            image=self._plan.image,
+            image=self._plan.engine_image,
             gpus=self._gpus(),
             signatures=self._backend.failures(self._build),
         )
@@ -210,17 +210,20 @@ class Group:
             draw=draw,
             metrics=self._backend.metrics(self._build),
             reset_path=self._backend.prefix_cache(self._build).reset_path,
-            health_path=self._backend.ready(self._build).health_path,
+            health_path=(self._plan.layer_ready or self._backend.ready(self._build)).health_path,
         )
 
     def climb(self, deployment: Deployment) -> None:
-        """Up the readiness ladder, from a live process to the right model."""
-        ladder = Ladder(
-            spec=self._backend.ready(self._build),
-            served_name=self._plan.model.traits.served_name,
-            signatures=self._backend.failures(self._build),
-        )
-        wait_until_ready(self._kit.runtime, deployment, ladder, progress=self._kit.console.step)
+        """Up the readiness ladder, from a live process to the right model; then that of a layer before it."""
+        specs = [(deployment.engine, self._backend.ready(self._build))]
+        specs += [(deployment, self._plan.layer_ready)] if self._plan.layer_ready else []
+        for seen, spec in specs:
+            ladder = Ladder(
+                spec=spec,
+                served_name=self._plan.model.traits.served_name,
+                signatures=self._backend.failures(self._build),
+            )
+            wait_until_ready(self._kit.runtime, seen, ladder, progress=self._kit.console.step)
 
     @contextmanager
     def telemetry(self, target: measure.Target, deployment: Deployment) -> Iterator[Telemetry]:
@@ -233,7 +236,7 @@ class Group:
             sources.host_source(),
         ]
         if target.metrics is not None:
-            found.append(sources.metrics_source(deployment.url, target.metrics))
+            found.append(sources.metrics_source(deployment.engine.url, target.metrics))
         with Telemetry(found) as telemetry:
             try:
                 yield telemetry
@@ -294,6 +297,7 @@ class Group:
             host=self._kit.host,
             runtime=self._plan.group.runtime,
             runtime_version=self._kit.runtime.version,
+            serving=str(self._plan.group.serving) if self._plan.group.serving else None,
             engine_version=self._build.version,
             image=basis.spec.image,
             argv=deployment.argv,
@@ -304,7 +308,7 @@ class Group:
             gpus=self._uuids,
             cpus=self._cpus,
             packages=self._kit.checkout.packages,
-            effective=effective(deployment, self._backend.readbacks(self._build)),
+            effective=effective(deployment.engine, self._backend.readbacks(self._build)),
             deviations=self._plan.deviations,
             client_selftest=proof(self._kit.cache_dir, self._kit.host),
         )

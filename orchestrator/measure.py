@@ -10,7 +10,7 @@ from typing import Protocol
 import httpx
 
 from backends.contract import FailureSignature, Gauge, MetricsMap
-from orchestrator import literal
+from orchestrator import literal, retokenised
 from orchestrator.console import Console
 from orchestrator.domain.article import Article, article
 from orchestrator.domain.canary import COMPARED_TOKENS, MIN_CANARY_PROMPTS, Compared, compared, references
@@ -24,7 +24,7 @@ from orchestrator.errors import CellError
 from orchestrator.host.prometheus import scrape
 from orchestrator.host.telemetry import ReadingError
 from orchestrator.load.client import Live, LoadClient, Record
-from orchestrator.load.dialects import path
+from orchestrator.load.dialects import path, uncounted
 from orchestrator.load.draw import Draw, Drawn
 from orchestrator.load.mix import Mixed, mix
 from orchestrator.load.schedule import asked_per_s, length_s, schedule
@@ -58,6 +58,10 @@ class Engine(Protocol):
     @property
     def url(self) -> str: ...
 
+    @property
+    def own_url(self) -> str:
+        """Where its own pages are, also where a serving layer stands before it."""
+
     def require_alive(self) -> None:
         """CellError when it is known to be dead."""
 
@@ -84,6 +88,10 @@ class Deployed:
     @property
     def url(self) -> str:
         return self.deployment.url
+
+    @property
+    def own_url(self) -> str:
+        return self.deployment.engine.url
 
     def require_alive(self) -> None:
         require_alive(self.runtime, self.deployment, self.signatures)
@@ -244,6 +252,8 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
     record = target.send(spec, lambda live: console.show(cell.load, spec.length_s, live), stop)
     drawn = target.draw.drawn(mixed.drawn([x.prompt for x in record.exchanges]))
     exchanges = _known(record.exchanges, mixed, expected)
+    if uncounted(target.draw.request.dialect) and target.draw.encode is not None:
+        exchanges = retokenised.counted(exchanges, target.draw.encode)
     if workload.as_article and target.draw.encode is not None:
         exchanges = literal.counted(exchanges, target.draw.encode)
     if target.draw.encode is not None:
@@ -320,7 +330,7 @@ def reset_prefix_cache(target: Target) -> str:
     if target.reset_path is None:
         return ""
     try:
-        reply = httpx.post(target.engine.url + target.reset_path, timeout=RESET_S, trust_env=False)
+        reply = httpx.post(target.engine.own_url + target.reset_path, timeout=RESET_S, trust_env=False)
     except httpx.HTTPError as error:
         return f"POST {target.reset_path}: {type(error).__name__}: {error}"
     return "" if reply.is_success else f"POST {target.reset_path}: {reply.status_code}"
@@ -330,7 +340,7 @@ def _busy(target: Target) -> bool:
     if target.metrics is None:
         return False
     try:
-        values = scrape(target.engine.url, target.metrics)
+        values = scrape(target.engine.own_url, target.metrics)
     except ReadingError:
         return True
     gauges = (f"metrics.{g.value}" for g in (Gauge.RUNNING, Gauge.WAITING))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from backends import NATIVE
 from backends.contract import (
     Accelerator,
     Backend,
@@ -22,6 +23,7 @@ from backends.contract import (
     StepSpec,
     Value,
 )
+from orchestrator import layering
 from orchestrator.catalog import loader
 from orchestrator.domain.cell import (
     AcceleratorChoice,
@@ -60,6 +62,7 @@ class Request(Value):
     users: tuple[int, ...] = ()
     duration_s: float | None = Field(default=None, gt=0)
     accelerator: AcceleratorChoice = AcceleratorChoice.AUTO
+    serving: tuple[str, ...] = (NATIVE,)
     runtime: RuntimeChoice = RuntimeChoice.AUTO
     base: str | None = None
     port: int = Field(default=0, ge=0, le=65535)
@@ -117,8 +120,9 @@ def plan(
 ) -> Plan:
     """Everything that will happen, in order."""
     chosen, refused = choose_builds(request, backends, host)
-    groups = tuple(group(request, backends[c.backend], c, runtime) for c in chosen)
-    return Plan(groups=groups, refused=tuple(refused), notes=notes)
+    natives = [group(request, backends[c.backend], c, runtime) for c in chosen]
+    groups, without_layer = layering.served(natives, request.serving, backends)
+    return Plan(groups=groups, refused=(*refused, *without_layer), notes=notes)
 
 
 def choose_accelerator(request: Request, backends: Mapping[str, Backend], host: Host) -> Accelerator:

@@ -5,6 +5,7 @@ which the runtime fills in:
 `{model}` the weights' folder · `{step:ID}` the output folder of an earlier step · `{config}` the folder of
 `files` · `{files}` the folder of the build's context programs · `{out}` a step's own output folder ·
 `{bind}` and `{port}` where to listen.
+Behind a serving layer: `{engine_port}` where the engine listens · `{layer}` the layer's own environment.
 """
 
 from __future__ import annotations
@@ -65,11 +66,19 @@ class Launch(Value):
 
 
 class ServeSpec(Launch):
-    """How an engine is started. `weights` is the format that it reads."""
+    """How an engine is started. `weights` is the format that it reads. `engine_port` is the engine's own where
+    a serving layer listens on `port`."""
 
     port: int
     weights: WeightsFormat
     stop_s: float = Field(default=10.0, le=LONGEST_STOP_S)
+    engine_port: int | None = None
+
+
+class FrontSpec(Launch):
+    """How a service before an engine is started."""
+
+    port: int
 
 
 class StepSpec(Launch):

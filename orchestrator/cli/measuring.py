@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console as RichConsole
 
-from backends import DEFAULT
+from backends import DEFAULT, NATIVE
 from backends.contract import PrefixCaching, Profile
 from orchestrator import invocation, planning
 from orchestrator.cli.app import app
@@ -23,12 +23,14 @@ from orchestrator.cli.options import (
     ProfileName,
     ReleaseName,
     RuntimeName,
+    ServingName,
     UserCounts,
     WorkloadName,
     names,
     numbers,
     positive,
     print_json,
+    words,
 )
 from orchestrator.console import Console
 from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice
@@ -56,6 +58,7 @@ def bench(
     gpus: Gpus = "1",
     prefix_cache: PrefixCache = PrefixCaching.PROFILE,
     extra_arg: ExtraArgs = None,
+    serving: ServingName = NATIVE,
     as_json: AsJson = False,
 ) -> None:
     """Measure engines: install, start, load, judge, take down, report.
@@ -64,7 +67,7 @@ def bench(
     """
     place: Place = context.obj
     asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator, gpus)
-    options = (*asked, prefix_cache, extra_arg)
+    options = (*asked, prefix_cache, extra_arg, serving)
     folder, complete = invocation.execute(place, _request(place, *options), Console())
     show(folder, as_json=as_json)
     if not complete:
@@ -86,12 +89,13 @@ def plan(
     gpus: Gpus = "1",
     prefix_cache: PrefixCache = PrefixCaching.PROFILE,
     extra_arg: ExtraArgs = None,
+    serving: ServingName = NATIVE,
     as_json: AsJson = False,
 ) -> None:
     """Print what `bench` would do with the same options, and touch nothing."""
     place: Place = context.obj
     asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator, gpus)
-    options = (*asked, prefix_cache, extra_arg)
+    options = (*asked, prefix_cache, extra_arg, serving)
     prepared = invocation.prepare(place, _request(place, *options), pull=False)
     if as_json:
         print_json(prepared.plan.model_dump(mode="json"))
@@ -113,6 +117,7 @@ def _request(
     gpus: str,
     prefix_caching: PrefixCaching,
     extra_args: list[str] | None,
+    serving: str,
 ) -> Request:
     """The options as a Request; commas part names and numbers."""
     return Request(
@@ -127,6 +132,7 @@ def _request(
         gpus=gpus,
         prefix_caching=prefix_caching,
         extra_args=tuple(extra_args or ()),
+        serving=words(serving),
         runtime=runtime,
         base=place.base,
         port=place.port,

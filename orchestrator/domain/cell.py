@@ -76,11 +76,27 @@ def loads(workload: Workload) -> tuple[Load, ...]:
     )
 
 
+class Serving(Value):
+    """A serving layer before the engine, at a pinned release."""
+
+    name: str
+    title: str
+    release: str
+    version: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-{self.release}"
+
+    def __str__(self) -> str:
+        return f"{self.title} {self.version}"
+
+
 class CellGroup(Value):
-    """All cells that one deployment serves, in the order in which they run. `family` is the name under which
-    several engines' own forms of a model are compared; `gpus` says how many, or names them. Of an endpoint that was
-    up already nobody knows the accelerator and the profile. `mark` tells it from other groups of the same run, where
-    these fields do not."""
+    """All cells that one deployment serves, in the order in which they run. `family` is the name under which several
+    engines' own forms of a model are compared; `gpus` says how many, or names them; `serving` is what stands before
+    the engine's own server, None for nothing. Of an endpoint that was up already nobody knows the accelerator and the
+    profile. `mark` tells it from other groups of the same run, where these fields do not."""
 
     backend: str
     release: str
@@ -93,6 +109,7 @@ class CellGroup(Value):
     extra_args: tuple[str, ...] = ()
     gpus: str = "1"
     runtime: RuntimeKind
+    serving: Serving | None = None
     dialect: Dialect
     workload: Workload
     loads: tuple[Load, ...]
@@ -101,8 +118,10 @@ class CellGroup(Value):
 
     @property
     def id(self) -> str:
-        profile = [self.profile.value] if self.profile else []
-        words = (self.backend, self.release, self.model, *profile, *([self.mark] if self.mark else []))
+        words = [self.backend, self.release, self.model]
+        words += [self.profile.value] if self.profile else []
+        words += [self.serving.id] if self.serving else []
+        words += [self.mark] if self.mark else []
         return re.sub(r"[^\w.-]+", "-", "-".join(words))  # an endpoint's model may be called like a path
 
     @property

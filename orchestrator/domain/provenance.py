@@ -72,7 +72,7 @@ class ClientSelfTest(Value):
 
 class Provenance(Value):
     """Everything that could make another run differ from this one. Of an endpoint that was up already nobody
-    knows the image and the weights."""
+    knows the image and the weights. `serving` is what stood before the engine, None for nothing."""
 
     levelbench: str
     git_revision: str | None
@@ -80,6 +80,7 @@ class Provenance(Value):
     host: Host
     runtime: RuntimeKind
     runtime_version: str
+    serving: str | None = None
     engine_version: str
     image: Image | None
     argv: tuple[str, ...]

@@ -151,12 +151,23 @@ def _by_size(cells: list[Stored]) -> tuple[Stored, ...]:
 
 def _name(group: CellGroup, groups: Sequence[CellGroup]) -> str:
     alike = [g for g in groups if (g.backend, g.version) == (group.backend, group.version)]
-    traits = ("release", "profile", "accelerator", "runtime")
+    traits = ("release", "profile", "accelerator", "runtime", "serving")
     told = [t for t in traits if len({getattr(g, t) for g in alike}) > 1]
-    words = [str(getattr(word := getattr(group, t), "value", word)) for t in told]
+    words = [_word(t, getattr(group, t)) for t in (*told, *(["serving"] if _is_untold(group, told) else []))]
     if len({g.prefix_caching for g in alike}) > 1:
         words.append(_PREFIX[group.prefix_caching])
     if len({g.extra_args for g in alike}) > 1 and group.extra_args:
         words.append(" ".join(group.extra_args))
     extra = ", ".join(words)
     return f"{group.backend} {group.version}" + (f" ({extra})" if extra else "")
+
+
+def _is_untold(group: CellGroup, told: Sequence[str]) -> bool:
+    """A serving layer is told of also where there is nothing to tell it from."""
+    return group.serving is not None and "serving" not in told
+
+
+def _word(trait: str, value: object) -> str:
+    if trait == "serving":
+        return f"behind {value}" if value else "native"
+    return str(getattr(value, "value", value))

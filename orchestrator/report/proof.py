@@ -141,8 +141,9 @@ def _engine(group: CellGroup, p: Provenance, names: Names) -> list[str]:
     weights = f"Weights {layout.code(p.weights_digest)}; prompts " if p.weights_digest else "Prompts "
     env = [f"Environment: {layout.code(_pairs(p.env))}"] if p.env else []
     effective = [f"Settings read back: {layout.code(_pairs(p.effective))}"] if p.effective else []
+    behind = f" behind {p.serving}" if p.serving else ""
     lines = [
-        f"Engine version {p.engine_version}, in {p.runtime.value} ({p.runtime_version})",
+        f"Engine version {p.engine_version}{behind}, in {p.runtime.value} ({p.runtime_version})",
         *([_image(p.image)] if p.image else []),
         f"{weights}{p.prompts_name}, {layout.code(p.prompts_digest)}",
         *([_cpus(p.cpus)] if p.cpus else []),

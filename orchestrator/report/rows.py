@@ -22,6 +22,7 @@ _CELL: dict[str, Callable[[Result], Field]] = {
     "version": lambda r: r.cell.group.version,
     "accelerator": lambda r: _word(r.cell.group.accelerator),
     "runtime": lambda r: r.cell.group.runtime.value,
+    "serving": lambda r: str(r.cell.group.serving) if r.cell.group.serving else None,
     "model": lambda r: r.cell.group.model,
     "profile": lambda r: _word(r.cell.group.profile),
     "workload": lambda r: r.cell.group.workload.id,

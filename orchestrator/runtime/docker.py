@@ -36,7 +36,7 @@ from orchestrator.runtime.interface import (
     State,
 )
 from orchestrator.runtime.job import Limits, until_ended
-from orchestrator.runtime.placement import write_files
+from orchestrator.runtime.placement import Placement, write_files
 
 LOG_S = 5.0
 GONE_S = 20.0
@@ -100,11 +100,11 @@ class DockerRuntime:
         return images.build(self.client, spec, base, self._cache_dir, self._environment, progress)
 
     def rendered(self, spec: DeploymentSpec) -> Rendered:
-        placement = container.placement(spec, spec.serve, port=spec.serve.port)
+        placement = _serving(spec)
         return Rendered(placement.argv(spec.serve), placement.env(spec.serve))
 
     def up(self, spec: DeploymentSpec) -> Deployment:
-        placement = container.placement(spec, spec.serve, port=spec.serve.port)
+        placement = _serving(spec)
         write_files(spec.serve, placement, spec.config_dir)
         try:
             with translated("the container could not be started"):
@@ -126,6 +126,7 @@ class DockerRuntime:
             log_path=spec.log_path,
             stop_s=spec.serve.stop_s,
             runtime=self.kind,
+            engine_port=spec.serve.engine_port,
         )
 
     def state(self, deployment: Deployment) -> State:
@@ -321,6 +322,11 @@ class _Container:
 
     def usage(self) -> Usage | None:
         return self.runtime._usage(self.id)  # noqa: SLF001
+
+
+def _serving(spec: DeploymentSpec) -> Placement:
+    serve = spec.serve
+    return container.placement(spec, serve, port=serve.port, engine_port=serve.engine_port)
 
 
 def _copy_log(client: docker.DockerClient, container_id: str, log_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, ImageNotFound
 
-from backends.contract import ImageSpec
+from backends.contract import Build, ImageSpec
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError
 from orchestrator.host.locks import file_lock
@@ -92,6 +92,8 @@ def content_key(spec: ImageSpec, dockerfile: str, base_id: str) -> str:
         digest.update((FOLDER / "context" / name).read_bytes())
     for site_file in spec.build.site_files:
         digest.update(f"{site_file.path}\0{site_file.text}".encode())
+    if spec.layer is not None:
+        digest.update(content_key(spec.layer, "", "").encode())
     return digest.hexdigest()[:12]
 
 
@@ -112,7 +114,12 @@ def _make(
     env: Mapping[str, str],
     progress: Progress,
 ) -> Any:
-    wheels = fetch(spec.build, cache_dir / "wheels", env, progress) if spec.build.packages else None
+    def fetched(of: Build) -> Path | None:
+        return fetch(of, cache_dir / "wheels", env, progress) if of.packages else None
+
+    wheels = {"wheels": fetched(spec.build)}
+    if spec.layer is not None:
+        wheels["serving/wheels"] = fetched(spec.layer.build)
     with tempfile.TemporaryDirectory(prefix=owned_prefix("build"), dir=cache_dir) as folder:
         _fill(Path(folder), spec, dockerfile, wheels)
         try:
@@ -131,22 +138,31 @@ def _remove_stages(client: docker.DockerClient, spec: ImageSpec) -> None:
             client.images.remove(image.id)
 
 
-def _fill(folder: Path, spec: ImageSpec, dockerfile: str, wheels: Path | None) -> None:
+def _fill(folder: Path, spec: ImageSpec, dockerfile: str, wheels: Mapping[str, Path | None]) -> None:
     """The build's context: all that the Dockerfile copies."""
     build = spec.build
     texts = {"Dockerfile": dockerfile, **{f"site/{x.path}": x.text for x in build.site_files}}
-    texts |= {f"files/{name}": (FOLDER / "context" / name).read_text("utf-8") for name in build.context}
+    texts |= {f"files/{name}": _program(name) for name in build.context}
+    if spec.layer is not None:
+        layer = spec.layer.build
+        texts |= {f"serving/files/{name}": _program(name) for name in layer.context}
+        texts["serving/lock.txt"] = "".join(lock_path(p).read_text("utf-8") for p in layer.packages)
     try:
         for name, text in texts.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        if wheels is not None:
-            shutil.copytree(wheels, folder / "wheels", copy_function=_link)
+        for name, source in wheels.items():
+            if source is not None:
+                shutil.copytree(source, folder / name, copy_function=_link)
     except OSError as error:
         raise HostError(
             f"the build's files could not be put together: {error}", hint="free disk, or set LEVELBENCH_CACHE"
         ) from error
+
+
+def _program(name: str) -> str:
+    return (FOLDER / "context" / name).read_text("utf-8")
 
 
 def _link(source: str, target: str) -> str:

@@ -7,7 +7,7 @@ pass tests/runtime/test_contract.py. Nothing else in the project starts or stops
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -71,7 +71,8 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is alive. `handle` is the container's id or the process group's id."""
+    """What is alive. `handle` is the container's id or the process group's id. `engine_port` is the engine's own
+    where a serving layer listens on `port`."""
 
     name: str
     handle: str
@@ -82,10 +83,17 @@ class Deployment:
     log_path: Path
     stop_s: float
     runtime: RuntimeKind
+    engine_port: int | None = None
 
     @property
     def url(self) -> str:
+        """Where requests go."""
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def engine(self) -> Deployment:
+        """The same, seen past a serving layer: where the engine's own pages are."""
+        return self if self.engine_port is None else replace(self, port=self.engine_port, engine_port=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from orchestrator.runtime.interface import (
 from orchestrator.runtime.job import Limits
 from orchestrator.runtime.placement import Placement, write_files
 from orchestrator.runtime.session import Command, Session
-from orchestrator.runtime.venvs import ready
+from orchestrator.runtime.venvs import Venv, ready
 
 LOOPBACK = "127.0.0.1"
 
@@ -56,7 +56,7 @@ class ProcessRuntime:
     def __init__(self, cache_dir: Path, environment: Mapping[str, str]) -> None:
         self._cache_dir = cache_dir
         self._environment = environment
-        self._venvs: dict[str, Path] = {}
+        self._venvs: dict[str, Venv] = {}
         self._engines: dict[str, _Engine] = {}
 
     @property
@@ -65,16 +65,19 @@ class ProcessRuntime:
 
     def image(self, spec: ImageSpec, progress: Progress) -> Image:
         venv = ready(spec, self._cache_dir / "venvs", self._environment, progress)
-        self._venvs[venv.image.reference] = venv.folder
+        self._venvs[venv.image.reference] = venv
         return venv.image
 
     def rendered(self, spec: DeploymentSpec) -> Rendered:
-        placement = _placement(spec, spec.serve, port="{port}")
+        places = {"port": "{port}", "engine_port": "{engine_port}", "layer": "{layer}"}
+        placement = _placement(spec, spec.serve, **places)
         return Rendered(placement.argv(spec.serve), placement.env(spec.serve))
 
     def up(self, spec: DeploymentSpec) -> Deployment:
         port = free_port(spec.port)
-        placement = _placement(spec, spec.serve, port=port)
+        engine_port = None if spec.serve.engine_port is None else free_port(0, apart_from=port)
+        layer = self._venvs[spec.image.reference].layer
+        placement = _placement(spec, spec.serve, port=port, engine_port=engine_port, layer=layer)
         scratch = _scratch()
         try:
             started = session.start(self._command(spec, spec.serve, placement, scratch, spec.gpus or None))
@@ -92,6 +95,7 @@ class ProcessRuntime:
             log_path=spec.log_path,
             stop_s=spec.serve.stop_s,
             runtime=self.kind,
+            engine_port=engine_port,
         )
 
     def state(self, deployment: Deployment) -> State:
@@ -113,7 +117,8 @@ class ProcessRuntime:
             return
         engine.session.stop(deployment.stop_s)
         engine.session.kill()
-        _require_closed(deployment)
+        for listener in (deployment, deployment.engine):
+            _require_closed(listener)
         engine.session.reap()
         rmtree(engine.scratch, ignore_errors=True)
         del self._engines[deployment.name]
@@ -142,7 +147,7 @@ class ProcessRuntime:
         gpus: tuple[str, ...] | None,
     ) -> Command:
         write_files(launch, placement, spec.config_dir)
-        env = _environment(self._venvs[spec.image.reference], scratch, placement.env(launch), gpus)
+        env = _environment(self._venvs[spec.image.reference].folder, scratch, placement.env(launch), gpus)
         return Command(
             name=spec.name,
             argv=placement.argv(launch),
@@ -154,8 +159,8 @@ class ProcessRuntime:
         )
 
 
-def free_port(wanted: int) -> int:
-    """The port that was asked for, if it is free, or any free one."""
+def free_port(wanted: int, *, apart_from: int = 0) -> int:
+    """The port that was asked for, if it is free, or any free one but the one that is taken already."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -166,10 +171,18 @@ def free_port(wanted: int) -> int:
                 hint="choose another with PORT=, or none",
             ) from error
         port: int = probe.getsockname()[1]
-    return port
+        return port if port != apart_from else free_port(wanted, apart_from=apart_from)
 
 
-def _placement(spec: CommandSpec, launch: Launch, *, port: int | str = 0, out: str = "") -> Placement:
+def _placement(
+    spec: CommandSpec,
+    launch: Launch,
+    *,
+    port: int | str = 0,
+    engine_port: int | str | None = None,
+    layer: Path | str | None = None,
+    out: str = "",
+) -> Placement:
     return Placement(
         model=str(spec.weights_dir),
         files=str(FOLDER / "context"),
@@ -177,6 +190,8 @@ def _placement(spec: CommandSpec, launch: Launch, *, port: int | str = 0, out: s
         bind=LOOPBACK,
         port=port,
         out=out,
+        engine_port=engine_port or 0,
+        layer=str(layer or ""),
         steps={name: str(folder) for name, folder in spec.inputs(launch).items()},
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract import PackageSet, SiteFile
+from backends.contract import ImageSpec, PackageSet, SiteFile
 from orchestrator.errors import CellError, HostError, RequestError
 from orchestrator.host.locks import beside
 from orchestrator.runtime import venvs
@@ -228,3 +228,26 @@ def test_this_python_is_taken() -> None:
 def test_the_lock_stands_beside_its_folder() -> None:
     """A release's name may hold dots."""
     assert Path("/c/engine-1.2-abc.lock") == beside(Path("/c/engine-1.2-abc"))
+
+
+def test_a_serving_layer_has_a_venv_beside_the_engines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, ...]]
+) -> None:
+    """Two folders, told as one image: a change of either is another."""
+
+    def spec(name: str, lock: str) -> ImageSpec:
+        build = made.build(packages=(made.lock(monkeypatch, tmp_path / "locks", lock, f"{name}.txt"),))
+        return made.image_spec(build).model_copy(update={"name": name})
+
+    engine = spec("engine", "a==1\n")
+    alone = venvs.ready(engine, tmp_path / "venvs", {}, quiet)
+    both = [
+        venvs.ready(engine.model_copy(update={"layer": spec("layer", lock)}), tmp_path / "venvs", {}, quiet)
+        for lock in ("b==1\n", "b==2\n")
+    ]
+
+    assert alone.layer is None
+    assert {alone.folder} == {venv.folder for venv in both}
+    assert all(venv.layer is not None and venv.layer.is_dir() for venv in both)
+    assert 3 == len({venv.image.digest for venv in (alone, *both)})
+    assert 3 == len({venv.image.reference for venv in (alone, *both)})

@@ -54,7 +54,8 @@ class Shape(ABC):
 
     `counted_by` is what a count rests on where the engine tells none. `marked`: an answer ends with a
     finish reason or an end mark; otherwise with its body. `opens_empty`: a first event with empty text may
-    only announce the answer, so it is no token. `conversations`: a request can hold earlier turns.
+    only announce the answer, so it is no token. `conversations`: a request can hold earlier turns. `counts`: a
+    reply can state a number of tokens.
     """
 
     path: ClassVar[str]
@@ -63,6 +64,7 @@ class Shape(ABC):
     marked: ClassVar[bool] = True
     opens_empty: ClassVar[bool] = False
     conversations: ClassVar[bool] = False
+    counts: ClassVar[bool] = True
 
     @abstractmethod
     def required(self, ask: Ask) -> dict[str, Any]:
