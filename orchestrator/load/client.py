@@ -6,9 +6,10 @@ While the load runs, this side reads what they spool and turns ended replies int
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections import deque
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -34,6 +35,7 @@ BEGIN_S = 0.02  # until the common start of all processes
 STOP_S = 10.0
 SILENT_S = 20.0  # twenty times the beat of its messages
 RECENT_S = 5.0
+POOL = "OPENBLAS_NUM_THREADS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,8 @@ class LoadClient:
 
     def __enter__(self) -> Self:
         for process, theirs in zip(self._processes, self._theirs, strict=True):
-            process.start()
+            with _one_thread():
+                process.start()
             theirs.close()  # so that their end's death is an EOF on ours
         return self
 
@@ -310,6 +313,20 @@ class LoadClient:
             f"the load client's process {self._processes[shard].pid} has said nothing for {SILENT_S:.0f} s",
             hint="it was stopped, or this host gave it no time: look at the host's load, then run again",
         )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A process started here gets no pool of threads for numpy's algebra. None is used, but the kernel takes
+    longer over every call of a process that has several threads."""
+    before = os.environ.get(POOL)
+    os.environ[POOL] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(POOL)
+        if before is not None:
+            os.environ[POOL] = before
 
 
 def _lagging(x: Exchange, reply: Reply) -> Exchange:
