@@ -23,7 +23,7 @@ from orchestrator.domain.exchange import Outcome
 from orchestrator.domain.workload import Sampling
 from orchestrator.errors import CellError
 from orchestrator.load import worker
-from orchestrator.load.client import Live, LoadClient, Record
+from orchestrator.load.client import POOL, Live, LoadClient, Record
 from orchestrator.load.dialects import body
 from orchestrator.load.spec import LoadSpec, Order, Ready
 from tests.fakes.engine import Answer, Exchange, FakeEngine, steady
@@ -400,6 +400,26 @@ def test_a_load_that_is_stopped_keeps_what_came(client: LoadClient) -> None:
     assert 1.0 < (record.end_ns - record.start_ns) / 1e9 < 10.0
     assert {Outcome.OK} <= {x.outcome for x in record.exchanges} <= {Outcome.OK, Outcome.CUT}
     assert [Outcome.OK] == [x.outcome for x in again.exchanges]
+
+
+def test_the_clients_process_has_one_thread(client: LoadClient) -> None:
+    """The kernel takes longer over every call of a process with several, and stalls it when its table of
+    descriptors grows. Ours keeps its own setting."""
+    one(client, steady(tokens=1))  # by now all that it imports is there
+
+    status = Path(f"/proc/{client.pid}/status").read_text(encoding="ascii")
+    assert "1" == status.partition("Threads:")[2].split()[0]
+    assert POOL not in os.environ
+
+
+def test_descriptors_have_their_place_before_the_load() -> None:
+    """The kernel's table is as large as it will get; nothing is left open."""
+    before = psutil.Process().num_fds()
+    worker._make_room(3000)
+
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    assert int(status.partition("FDSize:")[2].split()[0]) > 3000
+    assert before == psutil.Process().num_fds()
 
 
 def test_death_of_the_clients_process_is_told() -> None:
