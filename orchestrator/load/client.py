@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 import numpy as np
 from typing_extensions import Self
@@ -175,7 +176,7 @@ class LoadClient:
 
     def __enter__(self) -> Self:
         for process, theirs in zip(self._processes, self._theirs, strict=True):
-            with _one_thread():
+            with _bare():
                 process.start()
             theirs.close()  # so that their end's death is an EOF on ours
         return self
@@ -316,17 +317,19 @@ class LoadClient:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """A process started here gets no pool of threads for numpy's algebra. None is used, but the kernel takes
-    longer over every call of a process that has several threads."""
-    before = os.environ.get(POOL)
+def _bare() -> Iterator[None]:
+    """A process started here imports the worker, not the program that starts it, and numpy makes it no pool of
+    threads. The kernel takes longer over the calls of a process that has several threads."""
+    main, threads = sys.modules["__main__"], os.environ.get(POOL)
+    sys.modules["__main__"] = ModuleType("__main__")
     os.environ[POOL] = "1"
     try:
         yield
     finally:
+        sys.modules["__main__"] = main
         os.environ.pop(POOL)
-        if before is not None:
-            os.environ[POOL] = before
+        if threads is not None:
+            os.environ[POOL] = threads
 
 
 def _lagging(x: Exchange, reply: Reply) -> Exchange:
