@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from orchestrator.host import locks
 from tests.runtime import made
 
 REAL_PARTS = {
@@ -27,6 +28,9 @@ REAPING = {
     "test_invocation.py",
     "test_end_to_end.py",
     "test_cli.py",
+    "test_cli_nights.py",
+    "test_nights.py",
+    "test_crashes.py",
 }
 
 DOCKER = pytest.param("docker", marks=pytest.mark.docker)
@@ -50,6 +54,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker(mark) is not None:
                 item.add_marker(pytest.mark.skip(reason=reason))
                 break
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A lock of its own stands for the host, here and in programs that tests start: test runs side by side do not
+    keep each other off."""
+    place = tmp_path_factory.mktemp("lock")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks, "PLACES", (place,))
+        patch.setenv("LEVELBENCH_LOCK", str(place / locks.HOST))
+        yield
 
 
 @pytest.fixture(scope="session")

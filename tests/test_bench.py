@@ -182,11 +182,20 @@ def test_the_journal_tells_it_all(rig: Rig) -> None:
     before = [f"{edge} {p}" for p in phases for edge in ("phase-began", "phase-ended")]
     before.insert(3, "step-ended weights")
 
+    loads = [
+        [
+            f"cell-began {cell(u)}",
+            f"phase-began measure {u}",
+            f"phase-ended measure {u}",
+            f"cell-ended {cell(u)}",
+        ]
+        for u in ("u1", "u2")
+    ]
     assert rig.events() == [
+        "group-began",
         *before,
-        *("phase-began measure u1", "phase-ended measure u1", f"cell-ended {cell('u1')}"),
-        *("phase-began measure u2", "phase-ended measure u2", f"cell-ended {cell('u2')}"),
-        *("phase-began down", "phase-ended down", "run-ended"),
+        *(event for events in loads for event in events),
+        *("phase-began down", "phase-ended down", "group-ended", "run-ended"),
     ]
 
 
@@ -545,7 +554,7 @@ def test_engine_that_hangs_mid_stream_ends_in_time_and_is_not_believed(rig: Rig)
     rig.give(LoadClient())
     plan = rig.plan(users=(2,), duration_s=1.8, stall_s=0.4)
 
-    assert bench.run(plan, rig.kit(), rig.folder)
+    assert not bench.run(plan, rig.kit(), rig.folder)
     result = rig.result(cell("u2"))
     assert result.metrics is not None
     assert result.verdict is not None
