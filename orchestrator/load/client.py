@@ -6,16 +6,18 @@ While the load runs, this side reads what they spool and turns ended replies int
 from __future__ import annotations
 
 import multiprocessing
+import os
+import sys
 from collections import deque
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 import numpy as np
 from typing_extensions import Self
@@ -35,6 +37,7 @@ BEGIN_S = 0.02  # until the common start of all processes
 STOP_S = 10.0
 SILENT_S = 20.0  # twenty times the beat of its messages
 RECENT_S = 5.0
+POOL = "OPENBLAS_NUM_THREADS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,8 @@ class LoadClient:
 
     def __enter__(self) -> Self:
         for process, theirs in zip(self._processes, self._theirs, strict=True):
-            process.start()
+            with _bare():
+                process.start()
             theirs.close()  # so that their end's death is an EOF on ours
         return self
 
@@ -314,6 +318,22 @@ class LoadClient:
             f"the load client's process {self._processes[shard].pid} has said nothing for {SILENT_S:.0f} s",
             hint="it was stopped, or this host gave it no time: look at the host's load, then run again",
         )
+
+
+@contextmanager
+def _bare() -> Iterator[None]:
+    """A process started here imports the worker, not the program that starts it, and numpy makes it no pool of
+    threads. The kernel takes longer over the calls of a process that has several threads."""
+    main, threads = sys.modules["__main__"], os.environ.get(POOL)
+    sys.modules["__main__"] = ModuleType("__main__")
+    os.environ[POOL] = "1"
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        os.environ.pop(POOL)
+        if threads is not None:
+            os.environ[POOL] = threads
 
 
 def _lagging(x: Exchange, reply: Reply) -> Exchange:

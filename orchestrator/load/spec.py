@@ -9,6 +9,8 @@ from pathlib import Path
 
 from orchestrator.domain.exchange import Outcome
 
+HTTP_OK = 200
+
 
 @dataclass(frozen=True, slots=True)
 class LoadSpec:

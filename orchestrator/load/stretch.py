@@ -53,11 +53,6 @@ class Stretch(ABC):
         self.held = 0
         self.late_s: list[float] = []
 
-    @property
-    def reads(self) -> int:
-        """Reads of all sockets so far."""
-        return sum(user.connection.reads for user in self._users if user.connection is not None)
-
     def run(self, start_ns: int) -> int:
         """Load from `start_ns` on, then cut. Gives the end; both in nanoseconds of CLOCK_MONOTONIC."""
         self._begin(start_ns)
@@ -126,20 +121,18 @@ class Stretch(ABC):
     def _watch(self, part: int) -> None:
         """End streams that are silent for too long or last too long."""
         now_ns = perf_counter_ns()
+        heard_ns = now_ns - nanoseconds(self._spec.stall_s)
+        sent_ns = now_ns - nanoseconds(self._spec.request_s)
         parts = max(1, len(self._users) // WATCH_USERS)
         for user in self._users[part::parts]:
-            if user.reply is not None and user.connection is not None:
-                self._look_after(user.connection, user.reply, now_ns)
+            reply, connection = user.reply, user.connection
+            if reply is None or connection is None:
+                continue
+            if connection.last_ns < heard_ns:
+                connection.fail(*_silence(connection, self._spec.stall_s))
+            elif reply.send_ns < sent_ns:
+                connection.fail(Outcome.TIMEOUT, f"not ended after {self._spec.request_s:g} s")
         self._loop.at(now_ns + nanoseconds(WATCH_S / parts), partial(self._watch, (part + 1) % parts))
-
-    def _look_after(self, connection: Connection, reply: Reply, now_ns: int) -> None:
-        silent_s = (now_ns - connection.last_ns) / 1e9
-        if silent_s > WATCH_S:
-            connection.look()
-        if silent_s > self._spec.stall_s:
-            connection.fail(*_silence(connection, self._spec.stall_s))
-        elif now_ns - reply.send_ns > nanoseconds(self._spec.request_s):
-            connection.fail(Outcome.TIMEOUT, f"not ended after {self._spec.request_s:g} s")
 
 
 def nanoseconds(seconds: float) -> int:

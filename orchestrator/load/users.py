@@ -6,9 +6,8 @@ import re
 from functools import partial
 from time import perf_counter_ns
 
-from orchestrator.load.dialects import HTTP_OK
 from orchestrator.load.loop import Loop
-from orchestrator.load.spec import Order, Reply
+from orchestrator.load.spec import HTTP_OK, Order, Reply
 from orchestrator.load.spool import Writer
 from orchestrator.load.stretch import Stretch, User, nanoseconds
 from orchestrator.pace import backoff_s, start_s

@@ -15,13 +15,11 @@ from orchestrator.load.dialects.generate_stream import GenerateStream
 from orchestrator.load.dialects.json_lines import JsonLines
 from orchestrator.load.dialects.openai import OpenaiChat, OpenaiCompletions
 from orchestrator.load.dialects.raw_text import RawText
-from orchestrator.load.dialects.reading import HTTP_OK
 from orchestrator.load.dialects.shape import Ask, Shape
 from orchestrator.load.dialects.tensor_stream import TensorStream
 from orchestrator.load.spec import Reply
 
 __all__ = [
-    "HTTP_OK",
     "SHAPES",
     "body",
     "carries",

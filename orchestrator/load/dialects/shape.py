@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pydantic_core import from_json
+
 from backends.contract import RequestField, Template
 from orchestrator.domain.exchange import CountedBy
 from orchestrator.domain.prompt import Message
@@ -84,11 +86,12 @@ class Shape(ABC):
 
 
 def parsed(data: bytes) -> dict[str, Any]:
-    """The JSON object of an event."""
+    """The JSON object of an event. The fast parser reads nearly all; what it refuses, such as half a pair of
+    surrogates, is for the standard library to judge."""
     try:
-        event = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        event = from_json(data)
+    except ValueError:
+        event = _parsed_with_care(data)
     if not isinstance(event, dict):
         raise TypeError("not an object")
     return event
@@ -118,3 +121,10 @@ def count_of(value: Any) -> int | None:
 def word_of(value: Any) -> str:
     """A finish reason, fit to be stored; null and empty are none."""
     return str(value)[:DETAIL_CHARS].encode(errors="replace").decode() if value else ""
+
+
+def _parsed_with_care(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
