@@ -17,6 +17,7 @@ REAL_PARTS = {
     "gpu": "needs an NVIDIA GPU: make test MARK=gpu",
     "docker": "needs a Docker daemon and a base image: make test MARK=docker",
     "tools": "installs and runs every quantiser: make test MARK=tools",
+    "slurm": "starts a real Slurm, and needs slurm-wlm and munge: make test MARK=slurm",
     "engine": "installs and drives a real engine: make test MARK=engine",
 }
 

@@ -55,7 +55,7 @@ LAYERS = (
         "orchestrator.bench",
         "orchestrator.selftest",
     ),
-    ("orchestrator.invocation", "orchestrator.loading"),
+    ("orchestrator.invocation", "orchestrator.loading", "orchestrator.fleet"),
     ("orchestrator.cli",),
 )
 ONLY_IMPORTERS = {
