@@ -1,6 +1,7 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
 # Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG
-#            PORT BASE RUN JSON PLAN KEEP METHOD
+#            PORT BASE RUN JSON PLAN KEEP METHOD WAIT
+# for nightly: MATRIX SUBSET ONLY SEED NEW RESUME FAILED
 # and for selftest: FULL SAVE PEERS SHARDS
 
 PYTHON ?= python3
@@ -10,10 +11,11 @@ JOBS ?= 4
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
 unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR PREFIX_CACHE EXTRA_ARG METHOD
-unexport PORT BASE RUN MARK KEEP PEERS SHARDS
+unexport PORT BASE RUN MARK KEEP PEERS SHARDS MATRIX SUBSET ONLY SEED RESUME
 quoted = '$(subst ','\'',$(value $(1)))'
+word_of = $(if $(value $(1)),$(call quoted,$(1)))
 option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
-LEVELBENCH = $(VENV)/bin/levelbench $(call option,base-image,BASE) $(call option,port,PORT)
+LEVELBENCH = $(VENV)/bin/levelbench $(call option,base-image,BASE) $(call option,port,PORT) $(if $(WAIT),--wait)
 OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call option,users,USERS) \
 	$(call option,duration,DURATION) $(call option,workload,WORKLOAD) $(call option,profile,PROFILE) \
 	$(call option,release,RELEASE) $(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) \
@@ -21,13 +23,18 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 	$(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help bench plan quantize report doctor selftest test check clean
+.PHONY: help bench nightly plan quantize report doctor selftest test check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 bench: $(VENV)/.ready ## measure an engine: BACKEND=llama-cpp,vllm MODEL=small USERS=1,4,16 (PLAN=1 only plans)
 	@$(LEVELBENCH) $(if $(PLAN),plan,bench) $(OPTIONS)
+
+nightly: $(VENV)/.ready ## measure a whole matrix: MATRIX=article SUBSET=first ONLY=backend=vllm PLAN=1; goes on after a crash (NEW=1: not)
+	@$(LEVELBENCH) $(if $(value RESUME),resume $(call quoted,RESUME) $(if $(FAILED),--only-failed),\
+		matrix $(or $(call word_of,MATRIX),article) $(call option,subset,SUBSET) $(call option,only,ONLY) \
+		$(call option,seed,SEED) $(if $(PLAN),--plan) $(if $(NEW),--new)) $(if $(JSON),--json)
 
 plan: $(VENV)/.ready ## print what bench would do, and touch nothing
 	@$(LEVELBENCH) plan $(OPTIONS)

@@ -3,7 +3,7 @@
 BenchError
 ├── RequestError    2  what was asked for: unknown name, impossible pair, bad value
 ├── HostError       3  the box: no daemon, no disk, port taken; nothing after it may be measured
-├── CellError       4  this cell: build, start, load; recorded, the run goes on
+├── CellError       4  this cell: build, start, load; recorded, the run goes on. Also invalid figures
 └── Interrupted   130  Ctrl-C, SIGTERM or SIGHUP, after teardown
 """
 

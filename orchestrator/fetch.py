@@ -14,6 +14,7 @@ from orchestrator import hub
 from orchestrator.artifacts import Making, Progress
 from orchestrator.domain.model import HubOrigin
 from orchestrator.errors import BenchError, CellError, HostError
+from orchestrator.host.scratch import owned_prefix
 from orchestrator.ready import tail
 from orchestrator.runtime import session
 from orchestrator.runtime.interface import JobEnd
@@ -55,7 +56,7 @@ def patterns(formats: Sequence[WeightsFormat]) -> tuple[str, ...]:
 
 def run(job: Job, progress: Progress, watch: Callable[[], None]) -> Making:
     """Fetch what is missing, and tell of which commit it is and what every file's sha256 has to be."""
-    with tempfile.TemporaryDirectory(prefix="levelbench-fetch-") as scratch:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("fetch")) as scratch:
         command = session.Command(
             name=job.name,
             argv=(

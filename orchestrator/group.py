@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -13,16 +13,17 @@ from tokenizers import Tokenizer
 from backends.contract import Accelerator, Backend, ImageSpec, Template
 from orchestrator import dolly, drawing, judging, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
+from orchestrator.basis import Basis
 from orchestrator.catalog import chat_template
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.console import Console
+from orchestrator.domain import attempts
 from orchestrator.domain.cell import Cell
-from orchestrator.domain.exchange import Exchange
 from orchestrator.domain.plan import GroupPlan
 from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
-from orchestrator.domain.result import Failure, Phase, Result, StepRecord
-from orchestrator.domain.telemetry import Sample
-from orchestrator.errors import CellError
+from orchestrator.domain.result import Failure, Phase, StepRecord
+from orchestrator.ends import Ends
+from orchestrator.errors import CellError, HostError
 from orchestrator.host import sources
 from orchestrator.host.telemetry import Telemetry
 from orchestrator.interrupts import Interrupts
@@ -32,7 +33,7 @@ from orchestrator.ready import Ladder, effective, wait_until_ready
 from orchestrator.report.headline import one_line
 from orchestrator.runtime.checkout import Checkout
 from orchestrator.runtime.interface import Deployment, DeploymentSpec, Runtime
-from orchestrator.store.runs import RunFolder, utc_now
+from orchestrator.store.runs import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,10 @@ class Group:
             environment=kit.environment,
             token=kit.token,
         )
-        self._ended: set[str] = set()
         self._deployment: Deployment | None = None
-        self.failed = False
+        self._attempt = 1
+        self._notes: tuple[str, ...] = ()
+        self.ends = Ends(plan, folder, self._log_path, kit.console)
 
     @contextmanager
     def phase(self, phase: Phase, title: str = "") -> Iterator[None]:
@@ -87,8 +89,14 @@ class Group:
         name = f"{phase.value} {title}".strip()
         self._folder.journal("phase-began", group=self._plan.group.id, phase=name)
         began_s = perf_counter()
-        with self._kit.console.phase(name):
-            yield
+        try:
+            with self._kit.console.phase(name):
+                yield
+        except BaseException:
+            took_s = perf_counter() - began_s
+            with suppress(HostError):  # a full disk must not hide what went wrong before
+                self._folder.journal("phase-failed", group=self._plan.group.id, phase=name, took_s=took_s)
+            raise
         took_s = perf_counter() - began_s
         before_s = self._phases_s.get(phase, 0.0) if phase is Phase.STEPS else 0.0  # one after the other
         self._phases_s[phase] = before_s + took_s
@@ -147,11 +155,8 @@ class Group:
                 raise
             return None
 
-    @contextmanager
-    def deployed(
-        self, image: Image, weights: Artifact, outputs: Mapping[str, Artifact]
-    ) -> Iterator[Deployment]:
-        """The engine, up; taken down whatever happens, with proof."""
+    def basis(self, image: Image, weights: Artifact, outputs: Mapping[str, Artifact], draw: Draw) -> Basis:
+        """Everything that the cells rest on."""
         spec = DeploymentSpec(
             name=f"{self._folder.id}-{self._plan.group.id}",
             image=image,
@@ -163,9 +168,22 @@ class Group:
             gpus=tuple(gpu.uuid for gpu in self._gpus()),
             port=self._plan.port,
         )
+        return Basis(
+            plan=self._plan,
+            host=self._kit.host,
+            spec=spec,
+            rendered=self._kit.runtime.rendered(spec),
+            weights=weights,
+            steps=tuple(self._steps),
+            draw=draw,
+        )
+
+    @contextmanager
+    def deployed(self, basis: Basis) -> Iterator[Deployment]:
+        """The engine, up; taken down whatever happens, with proof."""
         try:
             with self._kit.interrupts.deferred(), self.phase(Phase.UP):
-                deployment = self._deployment = self._kit.runtime.up(spec)
+                deployment = self._deployment = self._kit.runtime.up(basis.spec)
             yield deployment
         finally:
             self.down()
@@ -217,23 +235,29 @@ class Group:
         self,
         cell: Cell,
         target: measure.Target,
-        provenance: Provenance,
+        origin: tuple[Basis, Provenance],
         telemetry: Telemetry,
         notes: tuple[str, ...],
     ) -> None:
         """One cell: load, judge, write at once."""
-        cell_folder = self._folder.cell(cell.id)
-        cell_folder.begin(cell)
+        basis, provenance = origin
+        self._folder.cell(cell.id).begin(cell)
+        self._folder.journal("cell-began", cell=cell.id, attempt=self._attempt)
         with self.phase(Phase.MEASURE, cell.load.id):
             loaded = measure.load(target, cell, self._kit.console)
         samples = telemetry.samples()
         emptied = None if target.reset_path is None else not notes
-        costs = {"steps": tuple(self._steps), "notes": notes, "phases_s": dict(self._phases_s)}
+        costs = {
+            "content": basis.content(cell),
+            "steps": basis.steps,
+            "notes": (*self._notes, *notes),
+            "phases_s": dict(self._phases_s),
+        }
         result = judging.result(loaded, samples, provenance, prefix_reset=emptied).model_copy(update=costs)
-        self._save(result, loaded.record.exchanges, loaded.during(samples))
+        self.ends.save(result, loaded.record.exchanges, loaded.during(samples))
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
 
-    def provenance(self, deployment: Deployment, image: Image, weights: Artifact, draw: Draw) -> Provenance:
+    def provenance(self, deployment: Deployment, basis: Basis) -> Provenance:
         return Provenance(
             levelbench=self._kit.checkout.version,
             git_revision=self._kit.checkout.git_revision,
@@ -242,12 +266,12 @@ class Group:
             runtime=self._plan.group.runtime,
             runtime_version=self._kit.runtime.version,
             engine_version=self._build.version,
-            image=image,
+            image=basis.spec.image,
             argv=deployment.argv,
             env=deployment.env,
-            weights_digest=weights.digest,
-            prompts_name=draw.prompts.name,
-            prompts_digest=draw.prompts.digest,
+            weights_digest=basis.weights.digest,
+            prompts_name=basis.draw.prompts.name,
+            prompts_digest=basis.draw.prompts.digest,
             packages=self._kit.checkout.packages,
             effective=effective(deployment, self._backend.readbacks(self._build)),
             deviations=self._plan.deviations,
@@ -269,9 +293,24 @@ class Group:
                 whatever_happens.close()
         self._phase = failed_in
 
+    def tries_again(self, error: CellError) -> bool:
+        """Whether the failure may be over by itself and came before anything was measured: then everything begins
+        anew, once."""
+        if not attempts.tried_again(self._phase, error.cause, self._attempt):
+            return False
+        told = f"the first attempt ended in {self._phase.value}: {error}"
+        facts = {"attempt": self._attempt, "phase": self._phase.value, "cause": error.cause.value}
+        self._folder.journal("group-tried-again", group=self._plan.group.id, error=str(error), **facts)
+        self._kit.console.error(error)
+        self._kit.console.say("  nothing had been measured: tried once more", "yellow")
+        self._attempt += 1
+        self._notes = (told,)
+        self._steps.clear()
+        self._phases_s.clear()
+        return True
+
     def fail(self, error: CellError) -> None:
         """Record the failure for every cell that has no end yet."""
-        self.failed = True
         failure = Failure(
             phase=self._phase,
             cause=error.cause,
@@ -279,33 +318,14 @@ class Group:
             hint=error.hint,
             log_tail=error.log_tail,
         )
-        for cell in self._plan.group.cells:
-            if cell.id not in self._ended:
-                result = Result(
-                    cell=cell,
-                    started_at=utc_now(),
-                    failure=failure,
-                    steps=tuple(self._steps),
-                    phases_s=dict(self._phases_s),
-                )
-                self._save(result)
+        self.ends.fail(failure, steps=self._steps, notes=self._notes, phases_s=dict(self._phases_s))
         self._kit.console.error(error)
 
-    def _save(
-        self,
-        result: Result,
-        exchanges: Sequence[Exchange] | None = None,
-        samples: Sequence[Sample] | None = None,
-    ) -> None:
-        self._folder.cell(result.cell.id).save(
-            result,
-            exchanges=exchanges,
-            samples=samples,
-            dockerfile=self._plan.dockerfile,
-            engine_log=self._log_path,
-        )
-        self._ended.add(result.cell.id)
-        self._folder.journal("cell-ended", cell=result.cell.id, failed=result.failure is not None)
+    def skip(self, like: Failure) -> None:
+        """Record for every cell without an end that it is not tried: its like failed twice the same way."""
+        text = f"not tried, this engine and model have failed twice the same way: {like.message}"
+        self.ends.fail(like.model_copy(update={"message": text, "skipped": True}))
+        self._kit.console.say(f"  {text}", "yellow")
 
     def _made(self, step_id: str, artifact: Artifact) -> Artifact:
         """Note what it cost, now or when it was made."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,18 +13,17 @@ from backends import load_backends
 from backends.contract import Accelerator, Backend
 from orchestrator import artifacts, bench, group, planning, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
-from orchestrator.catalog import loader
 from orchestrator.console import Console
-from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
+from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice, RuntimeKind
 from orchestrator.domain.model import Model
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Host
 from orchestrator.errors import BenchError, HostError
-from orchestrator.host import facts, preflight
+from orchestrator.host import facts, preflight, scratch
 from orchestrator.host.findings import Finding, Level, require
-from orchestrator.host.locks import beside, host_lock
+from orchestrator.host.locks import host_lock, host_path
 from orchestrator.interrupts import Interrupts
-from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.planning import Request
 from orchestrator.report.units import count
 from orchestrator.runtime.checkout import checkout
 from orchestrator.runtime.choice import choose
@@ -54,23 +53,33 @@ class Place:
     port: int = 0
     token: str | None = field(default=None, repr=False)
     cache_limit_bytes: int | None = None
+    lock_path: Path = field(default_factory=host_path)
+    wait: bool = False
+
+    def alone(self, doing: str, say: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Hold this host, so that nothing else measures on it. HostError naming who does, or wait for them."""
+        return host_lock(self.lock_path, f"levelbench {doing}", wait=self.wait, progress=say)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan and the runtime that will carry it out."""
+    """A plan and the runtime that will carry it out, in the folder of a run that was begun before or in a new one.
+    `event` is what its journal calls that; `redone` are cells that have ended there, and are to be measured again."""
 
     plan: Plan
     runtime: Runtime
     host: Host
     backends: dict[str, Backend]
+    folder: RunFolder | None = None
+    event: str = "run-began"
+    redone: tuple[str, ...] = ()
 
 
 def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     """Look everything up and choose; starts nothing. Without `pull`, no image is fetched to find out
     whether it can be had."""
     backends, host = load_backends(), facts.host()
-    accelerator = choose_accelerator(request, backends, host)
+    accelerator = planning.choose_accelerator(request, backends, host)
     at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
     traits = facts.traits(accelerator, host).model_copy(update=at_hand)
     chosen, _ = planning.choose_builds(request, backends, traits)
@@ -88,44 +97,34 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     return Prepared(planning.plan(request, backends, traits, runtime.kind, notes), runtime, host, backends)
 
 
-def choose_accelerator(request: Request, backends: dict[str, Backend], host: Host) -> Accelerator:
-    """What was asked for; else the CPU for a small model made here, so that a first look needs nothing but this
-    host; else the GPU where there is one and every engine asked for has a build for it, so that a comparison
-    is on one; else what there is a build for, and the GPU, which preflight will miss, for a model of size."""
-    if request.accelerator is not AcceleratorChoice.AUTO:
-        return Accelerator(request.accelerator.value)
-    found = [b.release(request.release) for n in request.backends if (b := backends.get(n)) is not None]
-    releases = [release for release in found if release is not None]
-    made_here = any(model.source.made is not None for model in loader.choices(request.model))
-    if made_here and all(release.build(Accelerator.CPU) for release in releases):
-        return Accelerator.CPU
-    if host.gpus and all(release.build(Accelerator.CUDA) for release in releases):
-        return Accelerator.CUDA
-    on_cpu = made_here and any(release.build(Accelerator.CPU) for release in releases)
-    return Accelerator.CPU if on_cpu else Accelerator.CUDA
-
-
 def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:
-    """The whole run of a request. Gives its folder and whether every cell has figures."""
+    """The whole run of a request. Gives its folder and whether every cell is sound."""
     return carry_out(place, lambda: prepare(place, request, pull=True), console)
 
 
-def carry_out(place: Place, prepare: Callable[[], Prepared], console: Console) -> tuple[RunFolder, bool]:
-    """Run what is prepared, alone on this host. Gives the run's folder and whether every cell has figures;
+def carry_out(
+    place: Place,
+    prepare: Callable[[], Prepared],
+    console: Console,
+    *,
+    doing: str = "bench",
+    work: Callable[[Plan, group.Kit, RunFolder], bool] = bench.run,
+) -> tuple[RunFolder, bool]:
+    """Run what is prepared, alone on this host. Gives the run's folder and whether every cell is sound;
     reports are written whatever happens, from what is stored."""
     interrupts = Interrupts(lambda text: console.say(text, "bold yellow"))
     with interrupts.installed(), ExitStack() as stack:
+        stack.enter_context(place.alone(doing, lambda text: console.say(text, "yellow")))
         prepared = prepare()
         stack.callback(prepared.runtime.close)
         plan = prepared.plan
         for note in plan.notes:
             console.say(note, "yellow")
         _check_host(place, prepared, console)
-        stack.enter_context(host_lock(beside(place.cache_dir), "levelbench bench"))
-        for removed in prepared.runtime.reap():
+        for removed in (*prepared.runtime.reap(), *scratch.sweep(), *scratch.sweep(place.cache_dir)):
             console.say(f"removed {removed}, left by a run that is dead", "yellow")
-        folder = _new_run(place, plan)
-        console.say(f"run {folder.id}: {count(len(folder.results()), 'cell')}, results in {folder.path}")
+        folder = _begun(place, prepared)
+        console.say(f"run {folder.id}: {count(plan.cells, 'cell')}, results in {folder.path}")
         stack.callback(folder.write_reports)
         kit = group.Kit(
             runtime=prepared.runtime,
@@ -141,7 +140,7 @@ def carry_out(place: Place, prepare: Callable[[], Prepared], console: Console) -
             cache_limit_bytes=place.cache_limit_bytes,
         )
         try:
-            return folder, bench.run(plan, kit, folder)
+            return folder, work(plan, kit, folder)
         except BenchError as error:
             folder.journal("run-stopped", error=str(error), exit_code=error.exit_code)
             console.say(f"what had finished is reported in {folder.path}")
@@ -184,7 +183,7 @@ def quantize(
             gated=model.source.is_gated,
         )
         require(preflight.check_plan(_site(place), needs))
-        stack.enter_context(host_lock(beside(place.cache_dir), "levelbench quantize"))
+        stack.enter_context(place.alone("quantize", lambda text: console.say(text, "yellow")))
         lives.reap()
         plan = {"model": model.model_dump(mode="json"), "step": step.model_dump(mode="json")}
         name = run_id(datetime.now(timezone.utc), "quantize", model.id)
@@ -221,14 +220,16 @@ def findings(place: Place) -> tuple[Finding, ...]:
 
 def _check_host(place: Place, prepared: Prepared, console: Console) -> None:
     """Every fault at once, before anything is started; warnings are told, for they spoil figures."""
-    group = prepared.plan.groups[0]
+    builds = [group.image.build for group in prepared.plan.groups]
+    on_gpu = any(build.accelerator is Accelerator.CUDA for build in builds)
+    runtime = prepared.runtime.kind
     needs = preflight.Needs(
-        accelerator=group.image.build.accelerator,
-        runtime=group.group.runtime,
+        accelerator=Accelerator.CUDA if on_gpu else Accelerator.CPU,
+        runtime=runtime,
         cache_bytes=prepared.plan.disk_bytes - steps.held_bytes(prepared.plan, place.cache_dir),
         runs_bytes=RUN_BYTES,
         memory_bytes=max(g.memory_bytes for g in prepared.plan.groups),
-        ports=(place.port,) if group.group.runtime is RuntimeKind.PROCESS else (),
+        ports=(place.port,) if runtime is RuntimeKind.PROCESS else (),
         gated=any(g.model.source.is_gated for g in prepared.plan.groups),
     )
     found = preflight.check_plan(_site(place), needs)
@@ -248,9 +249,23 @@ def _site(place: Place) -> preflight.Site:
     )
 
 
-def _new_run(place: Place, plan: Plan) -> RunFolder:
-    names = [g.group.backend for g in plan.groups]
-    name = run_id(datetime.now(timezone.utc), *names, plan.groups[0].model.id)
+def _begun(place: Place, prepared: Prepared) -> RunFolder:
+    """The run's folder: a new one, unless it is gone on with."""
+    folder = prepared.folder or new_run(place, prepared.plan)
+    folder.journal(prepared.event, groups=[g.group.id for g in prepared.plan.groups])
+    for cell_id in prepared.redone:
+        place_of_it = folder.set_aside(cell_id)
+        folder.journal("cell-set-aside", cell=cell_id, why=["asked for"], place=place_of_it.name)
+    return folder
+
+
+def new_run(place: Place, plan: Plan) -> RunFolder:
+    """A folder with the plan in it: a lock file that can be carried out, here or elsewhere."""
+    if plan.night is not None:
+        words = ["night", Path(plan.night.name).stem]
+    else:
+        words = [*(g.group.backend for g in plan.groups), plan.groups[0].model.id]
+    name = run_id(datetime.now(timezone.utc), *words)
     cells = [cell for g in plan.groups for cell in g.group.cells]
     return RunFolder.create(place.runs_dir, name, plan.model_dump(mode="json"), cells=cells)
 
@@ -266,7 +281,7 @@ def clean(place: Place, *, dry_run: bool) -> Iterator[str]:
     if not place.cache_dir.exists():
         return
     if not dry_run:
-        with host_lock(beside(place.cache_dir), "levelbench clean"):
+        with host_lock(place.lock_path, "levelbench clean"):
             _empty(place.cache_dir)
     yield f"{done} {place.cache_dir}"
 
@@ -276,7 +291,7 @@ def trim(place: Place, keep_bytes: int, *, dry_run: bool) -> Iterator[str]:
     done = "would remove" if dry_run else "removed"
     with ExitStack() as stack:
         if not dry_run:
-            stack.enter_context(host_lock(beside(place.cache_dir), "levelbench clean"))
+            stack.enter_context(host_lock(place.lock_path, "levelbench clean"))
         for name in artifacts.trim(place.cache_dir, keep_bytes, dry_run=dry_run):
             yield f"{done} {name}"
 

@@ -24,7 +24,6 @@ from orchestrator.drawing import GUESSED
 from orchestrator.endpoint import Endpoint
 from orchestrator.errors import BenchError, CellError, RequestError
 from orchestrator.host import facts, sources
-from orchestrator.host.locks import beside, host_lock
 from orchestrator.host.telemetry import Telemetry
 from orchestrator.interrupts import Interrupts
 from orchestrator.invocation import DOLLY, ROOT, Place
@@ -73,7 +72,7 @@ def execute(place: Place, request: LoadRequest, console: Console) -> RunFolder:
         if doubt:
             console.say(doubt, "yellow")
         draw = _draw(place, request, group.workload, found, console)
-        stack.enter_context(host_lock(beside(place.cache_dir), "levelbench load"))
+        stack.enter_context(place.alone("load", lambda text: console.say(text, "yellow")))
         client = stack.enter_context(LoadClient())
         target = Target(engine=found, client=client, draw=draw, health_path=HEALTH)
         measure.probe(target)

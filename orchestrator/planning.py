@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 
 from pydantic import Field
 
@@ -24,9 +23,10 @@ from backends.contract import (
     Value,
 )
 from orchestrator.catalog import loader
-from orchestrator.domain.cell import CellGroup, Load, RuntimeChoice, RuntimeKind
+from orchestrator.domain.cell import AcceleratorChoice, CellGroup, Load, Role, RuntimeChoice, RuntimeKind
 from orchestrator.domain.model import Model
 from orchestrator.domain.plan import GroupPlan, Plan, Refused, artifact_label
+from orchestrator.domain.provenance import Host
 from orchestrator.domain.workload import Workload
 from orchestrator.errors import RequestError, unknown
 from orchestrator.launching import amend, check, words_for
@@ -37,16 +37,9 @@ from quantize import methods
 DEFAULT_MODEL = "small"
 
 
-class AcceleratorChoice(str, Enum):
-    """ACCELERATOR=: AUTO is the GPU where there is one."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
 class Request(Value):
-    """What a person asked for, names not yet looked up."""
+    """What a person asked for, names not yet looked up. A matrix says with `loads` exactly which ones it wants,
+    where they are not all of the workload's."""
 
     backends: tuple[str, ...]
     model: str = DEFAULT_MODEL
@@ -61,6 +54,9 @@ class Request(Value):
     runtime: RuntimeChoice = RuntimeChoice.AUTO
     base: str | None = None
     port: int = Field(default=0, ge=0, le=65535)
+    loads: tuple[Load, ...] = ()
+    role: Role = Role.MEASURED
+    mark: str = ""
 
 
 class Chosen(Value):
@@ -78,7 +74,17 @@ class Chosen(Value):
 def choose_builds(
     request: Request, backends: Mapping[str, Backend], host: HostTraits
 ) -> tuple[list[Chosen], list[Refused]]:
-    """Look up names and ask each adapter. RequestError for an unknown name; a refusal is an outcome."""
+    """Look up names and ask each adapter. RequestError for an unknown name, and where every adapter refuses."""
+    chosen, refused = look_up(request, backends, host)
+    if not chosen:
+        raise _nothing_left(refused)
+    return chosen, refused
+
+
+def look_up(
+    request: Request, backends: Mapping[str, Backend], host: HostTraits
+) -> tuple[list[Chosen], list[Refused]]:
+    """Who serves the request here and who refuses, which is an outcome. RequestError for an unknown name."""
     models = loader.choices(request.model)
     workload = shape(request, host.accelerator)
     _require_release(request, backends)
@@ -90,8 +96,6 @@ def choose_builds(
             chosen.append(found)
         else:
             refused.append(Refused(backend=name, release=request.release, model=request.model, refusal=found))
-    if not chosen:
-        raise _nothing_left(refused)
     return chosen, refused
 
 
@@ -104,9 +108,25 @@ def plan(
 ) -> Plan:
     """Everything that will happen, in order."""
     chosen, refused = choose_builds(request, backends, host)
-    workload = shape(request, host.accelerator)
-    groups = tuple(_group(request, backends[c.backend], c, workload, runtime) for c in chosen)
+    groups = tuple(group(request, backends[c.backend], c, runtime) for c in chosen)
     return Plan(groups=groups, refused=tuple(refused), notes=notes)
+
+
+def choose_accelerator(request: Request, backends: Mapping[str, Backend], host: Host) -> Accelerator:
+    """What was asked for; else the CPU for a small model made here, so that a first look needs nothing but this
+    host; else the GPU where there is one and every engine asked for has a build for it, so that a comparison
+    is on one; else what there is a build for, and the GPU, which preflight will miss, for a model of size."""
+    if request.accelerator is not AcceleratorChoice.AUTO:
+        return Accelerator(request.accelerator.value)
+    found = [b.release(request.release) for n in request.backends if (b := backends.get(n)) is not None]
+    releases = [release for release in found if release is not None]
+    made_here = any(model.source.made is not None for model in loader.choices(request.model))
+    if made_here and all(release.build(Accelerator.CPU) for release in releases):
+        return Accelerator.CPU
+    if host.gpus and all(release.build(Accelerator.CUDA) for release in releases):
+        return Accelerator.CUDA
+    on_cpu = made_here and any(release.build(Accelerator.CPU) for release in releases)
+    return Accelerator.CPU if on_cpu else Accelerator.CUDA
 
 
 def shape(request: Request, accelerator: Accelerator) -> Workload:
@@ -298,17 +318,18 @@ def _nothing_left(refused: list[Refused]) -> RequestError:
     return RequestError(reasons, hint=f"try {alternatives[0]}" if alternatives else "take another model")
 
 
-def _group(
-    request: Request, backend: Backend, chosen: Chosen, workload: Workload, runtime: RuntimeKind
-) -> GroupPlan:
+def group(request: Request, backend: Backend, chosen: Chosen, runtime: RuntimeKind) -> GroupPlan:
+    """One deployment of what was chosen, and its cells."""
     setup, build = chosen.setup, chosen.build
+    workload = shape(request, build.accelerator)
     image, asked, steps = backend.image(build), backend.request(setup), backend.steps(setup)
     extra = words_for(chosen.backend, request.extra_args, request.backends)
     launch = amend(backend.serve(setup), backend.deviations(setup), extra)
     check((*steps, launch.serve))
     _require_inputs(steps, launch.serve)
     base = build.based_on(request.base)
-    group = CellGroup(
+    every = tuple(Load(users=u, system_prompt=s) for s in workload.system_prompts for u in workload.users)
+    cells = CellGroup(
         backend=chosen.backend,
         release=build.release,
         version=build.version,
@@ -321,10 +342,12 @@ def _group(
         runtime=runtime,
         dialect=asked.dialect,
         workload=workload,
-        loads=tuple(Load(users=u, system_prompt=s) for s in workload.system_prompts for u in workload.users),
+        loads=request.loads or every,
+        role=request.role,
+        mark=request.mark,
     )
     return GroupPlan(
-        group=group,
+        group=cells,
         model=chosen.model,
         image=image,
         base=base,

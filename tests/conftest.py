@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from orchestrator.host import locks
 from tests.runtime import made
 
 REAL_PARTS = {
@@ -51,6 +52,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker(mark) is not None:
                 item.add_marker(pytest.mark.skip(reason=reason))
                 break
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A lock of its own stands for the host, here and in programs that tests start: test runs side by side do not
+    keep each other off."""
+    place = tmp_path_factory.mktemp("lock")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks, "PLACES", (place,))
+        patch.setenv("LEVELBENCH_LOCK", str(place / locks.HOST))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -45,9 +45,12 @@ LAYERS = (
         "orchestrator.console",
         "orchestrator.launching",
         "orchestrator.planning",
+        "orchestrator.matrix",
         "orchestrator.quantizing",
     ),
     (
+        "orchestrator.basis",
+        "orchestrator.ends",
         "orchestrator.judging",
         "orchestrator.literal",
         "orchestrator.measure",
@@ -55,7 +58,7 @@ LAYERS = (
         "orchestrator.bench",
         "orchestrator.selftest",
     ),
-    ("orchestrator.invocation", "orchestrator.loading", "orchestrator.fleet"),
+    ("orchestrator.invocation", "orchestrator.loading", "orchestrator.nights", "orchestrator.fleet"),
     ("orchestrator.cli",),
 )
 ONLY_IMPORTERS = {

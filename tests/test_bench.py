@@ -182,11 +182,20 @@ def test_the_journal_tells_it_all(rig: Rig) -> None:
     before = [f"{edge} {p}" for p in phases for edge in ("phase-began", "phase-ended")]
     before.insert(3, "step-ended weights")
 
+    loads = [
+        [
+            f"cell-began {cell(u)}",
+            f"phase-began measure {u}",
+            f"phase-ended measure {u}",
+            f"cell-ended {cell(u)}",
+        ]
+        for u in ("u1", "u2")
+    ]
     assert rig.events() == [
+        "group-began",
         *before,
-        *("phase-began measure u1", "phase-ended measure u1", f"cell-ended {cell('u1')}"),
-        *("phase-began measure u2", "phase-ended measure u2", f"cell-ended {cell('u2')}"),
-        *("phase-began down", "phase-ended down", "run-ended"),
+        *(event for events in loads for event in events),
+        *("phase-began down", "phase-ended down", "group-ended", "run-ended"),
     ]
 
 

@@ -13,12 +13,12 @@ import pytest
 
 from orchestrator import bench, invocation
 from orchestrator.console import Console
-from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
+from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice, RuntimeKind
 from orchestrator.errors import CellError, HostError, Interrupted, RequestError
 from orchestrator.host import facts
-from orchestrator.host.locks import beside, host_lock
+from orchestrator.host.locks import host_lock
 from orchestrator.invocation import Place
-from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.planning import Request
 from orchestrator.runtime.daemon import Daemon
 from orchestrator.runtime.docker import DockerRuntime
 from orchestrator.runtime.process import ProcessRuntime
@@ -93,7 +93,7 @@ def test_leftovers_are_removed_before_anything_is_started(
 def test_another_run_on_this_host_is_an_error(place: Place, runtime: FakeRuntime) -> None:
     """Two would measure each other; the second leaves no folder."""
     with (
-        host_lock(beside(place.cache_dir), "the other"),
+        host_lock(place.lock_path, "the other"),
         pytest.raises(HostError, match="another run"),
     ):
         execute(place)
@@ -280,7 +280,7 @@ def test_clean_leaves_what_is_not_ours(place: Place, sweeps: list[tuple[str, boo
 def test_clean_waits_for_no_run(place: Place, sweeps: list[tuple[str, bool]]) -> None:
     """A cache that a run uses is not pulled from under it."""
     place.cache_dir.mkdir()
-    with host_lock(beside(place.cache_dir), "a run"), pytest.raises(HostError, match="a run"):
+    with host_lock(place.lock_path, "a run"), pytest.raises(HostError, match="a run"):
         list(invocation.clean(place, dry_run=False))
 
     assert place.cache_dir.exists()

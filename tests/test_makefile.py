@@ -10,7 +10,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = {"help", "bench", "plan", "quantize", "report", "doctor", "selftest", "test", "check", "clean"}
+TARGETS = {
+    *(
+        "help",
+        "bench",
+        "nightly",
+        "plan",
+        "quantize",
+        "report",
+        "doctor",
+        "selftest",
+        "test",
+        "check",
+        "clean",
+    ),
+}
 STUB = """#!/bin/sh
 printf '%s\\n' "$@"
 """
@@ -92,6 +106,14 @@ def test_bare_bench_leaves_everything_to_the_command(venv: Path) -> None:
         ("plan MODEL=tiny JSON=1", "plan --model tiny --json"),
         ("bench JSON=1", "bench --json"),
         ("bench BASE=my:1 PORT=8080", "--base-image my:1 --port 8080 bench"),
+        ("nightly", "matrix article"),
+        (
+            "nightly MATRIX=my.toml SUBSET=8b,first ONLY=users=10 SEED=7 NEW=1 JSON=1 WAIT=1",
+            "--wait matrix my.toml --subset 8b,first --only users=10 --seed 7 --new --json",
+        ),
+        ("nightly MATRIX=small PLAN=1", "matrix small --plan"),
+        ("nightly RESUME=20261101-x", "resume 20261101-x"),
+        ("nightly RESUME=latest FAILED=1 JSON=1", "resume latest --only-failed --json"),
         ("report", "report"),
         ("report RUN=20261101-x JSON=1", "report 20261101-x --json"),
         ("quantize MODEL=8b METHOD=awq JSON=1", "quantize --model 8b --method awq --json"),
@@ -141,6 +163,8 @@ def test_values_arrive_as_typed_and_run_nothing(venv: Path, tmp_path: Path, valu
     text = value.format(flag, flag)
 
     assert ["bench", "--model", text] == make(venv, "bench", f"MODEL={text}")
+    assert ["matrix", text, "--subset", text] == make(venv, "nightly", f"MATRIX={text}", f"SUBSET={text}")
+    assert ["resume", text] == make(venv, "nightly", f"RESUME={text}")
     assert ["--base-image", text, "bench"] == make(venv, "bench", f"BASE={text}")
     assert ["report", text] == make(venv, "report", f"RUN={text}")
     assert ["-m", "pytest", "-m", text] == make(venv, "test", f"MARK={text}")

@@ -16,15 +16,15 @@ from backends.contract import (
     RequestField,
     StepSpec,
 )
-from orchestrator import invocation, planning
+from orchestrator import planning
 from orchestrator.catalog import loader
-from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
+from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice, RuntimeKind
 from orchestrator.domain.model import Family
 from orchestrator.domain.plan import Plan, Refused
 from orchestrator.domain.provenance import Gpu, Host
 from orchestrator.domain.workload import Sampling
 from orchestrator.errors import RequestError
-from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.planning import Request
 from tests.fakes.backend import FakeBackend
 
 CPU = HostTraits(accelerator=Accelerator.CPU, cpus=4, memory_bytes=8 * 2**30)
@@ -366,7 +366,7 @@ def test_accelerator_choice(
     backends = {**FAKES, "gpu-only": FakeBackend("gpu-only", accelerators=(Accelerator.CUDA,))}
     host = HOST.model_copy(update={"gpus": gpus})
 
-    assert expected is invocation.choose_accelerator(asked(*names, **request_), backends, host)
+    assert expected is planning.choose_accelerator(asked(*names, **request_), backends, host)
 
 
 def test_engine_without_a_process_form_is_refused_at_once() -> None:

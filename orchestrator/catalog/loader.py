@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -104,13 +104,19 @@ def _own_workload(path: Path) -> Workload:
 
 def read(path: Path, kind: type[_V]) -> dict[str, _V]:
     """One table per entry, its key being the id."""
+    _, tables = parsed(path)
+    return {key: _entry(f"{path.name} [{key}]", kind, key, table) for key, table in tables.items()}
+
+
+def parsed(path: Path) -> tuple[str, dict[str, Any]]:
+    """A TOML file's text and what stands in it. RequestError where there is none, or it is not TOML."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"cannot read {path}: {error}", hint="name a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         raise RequestError(f"{path.name} is not TOML: {error}", hint="mend the line that is named") from error
-    return {key: _entry(f"{path.name} [{key}]", kind, key, table) for key, table in tables.items()}
 
 
 def _entry(place: str, kind: type[_V], key: str, table: object) -> _V:

@@ -13,10 +13,13 @@ from orchestrator.cli.options import (
     CacheLimit,
     DockerContext,
     DockerHost,
+    LockPath,
     Port,
     RunsDir,
+    Wait,
     size_bytes,
 )
+from orchestrator.host.locks import host_path
 from orchestrator.invocation import Place
 from orchestrator.runtime.daemon import Daemon
 
@@ -25,7 +28,7 @@ SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 app = typer.Typer(
     help="Every LLM engine on a level bench: same host, same load, same rules, proof attached.",
     epilog="Start with `levelbench doctor`, then `levelbench bench`. Exit codes: 0 done, 2 bad request, "
-    "3 this host cannot, 4 a cell failed, 130 interrupted.",
+    "3 this host cannot, 4 a cell failed or its figures are invalid, 130 interrupted (after teardown).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -42,6 +45,8 @@ def settings(
     docker_host: DockerHost = None,
     port: Port = 0,
     cache_limit: CacheLimit = None,
+    lock: LockPath = None,
+    wait: Wait = False,
 ) -> None:
     """Settings of this host; each may also come from the environment."""
     context.obj = Place(
@@ -53,4 +58,6 @@ def settings(
         port=port,
         token=next((value for name in SECRETS if (value := os.environ.get(name))), None),
         cache_limit_bytes=size_bytes(cache_limit),
+        lock_path=lock or host_path(),
+        wait=wait,
     )

@@ -31,10 +31,10 @@ from orchestrator.cli.options import (
     print_json,
 )
 from orchestrator.console import Console
-from orchestrator.domain.cell import RuntimeChoice
+from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice
 from orchestrator.errors import CellError
 from orchestrator.invocation import Place
-from orchestrator.planning import AcceleratorChoice, Request
+from orchestrator.planning import Request
 from orchestrator.report import console as tables
 from orchestrator.report import plans
 from orchestrator.report.records import Stored

@@ -12,9 +12,8 @@ import typer
 
 from backends import DEFAULT
 from backends.contract import PrefixCaching, Profile
-from orchestrator.domain.cell import RuntimeChoice
+from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice
 from orchestrator.errors import RequestError
-from orchestrator.planning import AcceleratorChoice
 
 BackendNames = Annotated[
     str, typer.Option("--backend", help="One or several, with commas: they run one after the other.")
@@ -100,6 +99,21 @@ Port = Annotated[
         min=0,
         max=65535,
         help="Port of an engine in a process; 0: a free one.",
+    ),
+]
+
+LockPath = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--lock",
+        envvar="LEVELBENCH_LOCK",
+        help="File that stands for this host: one run at a time holds it. By default the same for all users.",
+    ),
+]
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait", envvar="LEVELBENCH_WAIT", help="Wait for a run that holds this host, instead of ending."
     ),
 ]
 

@@ -28,11 +28,10 @@ from orchestrator.cli.options import (
     size_bytes,
 )
 from orchestrator.console import Console
-from orchestrator.domain.cell import RuntimeChoice
+from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice
 from orchestrator.errors import HostError
 from orchestrator.host.findings import Level, lines
 from orchestrator.invocation import Place
-from orchestrator.planning import AcceleratorChoice
 from orchestrator.report import backends as comparison
 from orchestrator.selftest.run import chosen, keep, measure
 from orchestrator.selftest.show import summary
@@ -110,7 +109,8 @@ def selftest(
     others = names(peers) if peers else ()
     stages = chosen(numbers(users), positive(duration), full=full)
     typer.echo(f"about {sum(s.seconds for s in stages):.0f} s; keep this host quiet", err=True)
-    found = measure(stages, others, shards=shards, environment=place.environment)
+    with place.alone("selftest", lambda text: typer.echo(text, err=True)):
+        found = measure(stages, others, shards=shards, environment=place.environment)
     if save:
         typer.echo(f"kept in {keep(place.cache_dir, found)}", err=True)
     if as_json:

@@ -25,6 +25,23 @@ class RuntimeChoice(str, Enum):
     PROCESS = "process"
 
 
+class AcceleratorChoice(str, Enum):
+    """ACCELERATOR=: AUTO is the GPU where there is one."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Role(str, Enum):
+    """Why a group is measured. CONTROL is the same cheap cell again and again, which tells whether the host itself
+    drifts. CONFIRM measures once more what looked like a change."""
+
+    MEASURED = "measured"
+    CONTROL = "control"
+    CONFIRM = "confirm"
+
+
 class Load(Value):
     """What distinguishes the cells of one deployment."""
 
@@ -40,7 +57,7 @@ class Load(Value):
 class CellGroup(Value):
     """All cells that one deployment serves, in the order in which they run. `family` is the name under which
     several engines' own forms of a model are compared. Of an endpoint that was up already nobody knows the
-    accelerator and the profile."""
+    accelerator and the profile. `mark` tells it from other groups of the same run, where these fields do not."""
 
     backend: str
     release: str
@@ -55,10 +72,13 @@ class CellGroup(Value):
     dialect: Dialect
     workload: Workload
     loads: tuple[Load, ...]
+    role: Role = Role.MEASURED
+    mark: str = ""
 
     @property
     def id(self) -> str:
-        words = (self.backend, self.release, self.model, *([self.profile.value] if self.profile else []))
+        profile = [self.profile.value] if self.profile else []
+        words = (self.backend, self.release, self.model, *profile, *([self.mark] if self.mark else []))
         return re.sub(r"[^\w.-]+", "-", "-".join(words))  # an endpoint's model may be called like a path
 
     @property

@@ -13,6 +13,7 @@ from backends.contract import (
     Value,
 )
 from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.matrix import Excluded, Pattern, Rules
 from orchestrator.domain.model import Model
 
 IMAGE_BYTES_PER_S = 40e6  # building or pulling: a guess before there is a history of phases
@@ -27,9 +28,19 @@ def artifact_label(backend: str, release: str, model: str) -> str:
     return f"{backend}-{release}-{model}"
 
 
+class Estimate(Value):
+    """What a group is going to take, in seconds: before its first cell, beside each load, and to take it down. From
+    so many earlier `groups`; 0 means that it is guessed."""
+
+    prepare_s: float
+    per_cell_s: float
+    down_s: float
+    groups: int
+
+
 class GroupPlan(Value):
     """One deployment and its cells. `quantize` makes the weights out of another model's; its calibration
-    texts are put in when it runs. `port` 0 means a free one."""
+    texts are put in when it runs. `port` 0 means a free one; `estimate` is None before there is a history."""
 
     group: CellGroup
     model: Model
@@ -42,17 +53,37 @@ class GroupPlan(Value):
     request: RequestSpec
     deviations: tuple[Deviation, ...]
     port: int = 0
+    estimate: Estimate | None = None
 
     @property
     def measure_s(self) -> float:
-        return len(self.group.loads) * (self.group.workload.length_s + PER_CELL_S)
+        per_cell_s = PER_CELL_S if self.estimate is None else self.estimate.per_cell_s
+        return len(self.group.loads) * (self.group.workload.length_s + per_cell_s)
 
     @property
     def prepare_s(self) -> float:
-        """Estimate of everything before the first cell, with nothing in the caches."""
-        build_s = sum(image.build.install_bytes for image in self.images) / IMAGE_BYTES_PER_S
-        steps_s = sum(step.output_bytes for step in self.all_steps) / STEP_BYTES_PER_S
-        return build_s + self.model.source.weights_bytes / WEIGHTS_BYTES_PER_S + steps_s + UP_S
+        """Estimate of everything before the first cell: as earlier groups took, else with nothing in the caches."""
+        if self.estimate is not None:
+            return self.estimate.prepare_s
+        return sum(self.makes.values()) + UP_S
+
+    @property
+    def makes(self) -> dict[tuple[str, str], float]:
+        """What is made or fetched before it can be started, and a guess of the seconds that each takes."""
+        images = {
+            (image.template, image.build.version): image.build.install_bytes / IMAGE_BYTES_PER_S
+            for image in self.images
+        }
+        source = self.model.source
+        label = artifact_label(self.group.backend, self.group.release, self.model.id)
+        steps = {(label, step.id): step.output_bytes / STEP_BYTES_PER_S for step in self.all_steps}
+        return images | {("weights", source.id): source.weights_bytes / WEIGHTS_BYTES_PER_S} | steps
+
+    @property
+    def minutes(self) -> float:
+        """From its image to its teardown."""
+        down_s = 0.0 if self.estimate is None else self.estimate.down_s
+        return (self.prepare_s + self.measure_s + down_s) / 60
 
     @property
     def images(self) -> tuple[ImageSpec, ...]:
@@ -80,12 +111,28 @@ class Refused(Value):
     refusal: Refusal
 
 
+class Night(Value):
+    """Where a plan comes from, if from a matrix: its file's name and digest, what was chosen of it, the seed of the
+    order, and the rules that the night keeps."""
+
+    title: str
+    name: str
+    digest: str
+    seed: int
+    subsets: tuple[str, ...] = ()
+    only: tuple[Pattern, ...] = ()
+    excluded: tuple[Excluded, ...] = ()
+    rules: Rules = Rules()
+
+
 class Plan(Value):
-    """Everything that one invocation will do. `notes` tell what was decided for the user, and why."""
+    """Everything that one invocation will do, in order: stored with the run, it can be carried out again.
+    `notes` tell what was decided for the user, and why."""
 
     groups: tuple[GroupPlan, ...]
     refused: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
+    night: Night | None = None
 
     @property
     def disk_bytes(self) -> int:
@@ -99,9 +146,13 @@ class Plan(Value):
         )
 
     @property
+    def cells(self) -> int:
+        return sum(len(group.group.loads) for group in self.groups)
+
+    @property
     def models(self) -> tuple[Model, ...]:
         return tuple(dict.fromkeys(group.model for group in self.groups))
 
     @property
     def minutes(self) -> float:
-        return sum(g.measure_s + g.prepare_s for g in self.groups) / 60
+        return sum(g.minutes for g in self.groups)

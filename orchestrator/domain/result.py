@@ -9,6 +9,7 @@ from pydantic import Field
 from backends.contract import FailureCause, Value
 from orchestrator.domain.article import Article
 from orchestrator.domain.cell import Cell
+from orchestrator.domain.content import Content
 from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
 from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.provenance import Provenance
@@ -32,13 +33,14 @@ class Phase(str, Enum):
 
 
 class Failure(Value):
-    """Why a cell has no figures."""
+    """Why a cell has no figures. `skipped`: it was not tried, since its like had failed so before."""
 
     phase: Phase
     cause: FailureCause
     message: str
     hint: str = ""
     log_tail: str = ""
+    skipped: bool = False
 
 
 class TelemetrySummary(Value):
@@ -73,6 +75,9 @@ class Result(Value):
     article: Article | None = None
     telemetry: TelemetrySummary = TelemetrySummary()
     provenance: Provenance | None = None
+    content: Content | None = Field(
+        default=None, description="what a later run must share to reuse this cell"
+    )
     failure: Failure | None = None
     steps: tuple[StepRecord, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="what a reader must know of how it was measured")

@@ -46,6 +46,10 @@ class Verdict(Value):
     findings: tuple[Finding, ...] = ()
     not_checked: tuple[Reason, ...] = ()
 
+    @property
+    def is_invalid(self) -> bool:
+        return self.level is Level.INVALID
+
 
 @dataclass(frozen=True, slots=True)
 class _Case:

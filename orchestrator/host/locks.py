@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,10 @@ from orchestrator.errors import HostError
 BOOT_ID_PATH = Path("/proc/sys/kernel/random/boot_id")
 POLL_S = 0.1
 PATIENCE_S = 1.0
+# Where locks lie, by custom; on some systems only root may write there
+PLACES = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 - found by all users, and opened with care
+HOST = "levelbench.lock"
+EVERYONES = 0o666
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +53,30 @@ class Owner(Identity):
         return f"process {self.pid} ({self.doing}, since {self.since})"
 
 
+def host_path() -> Path:
+    """The one file that stands for this host, whoever asks and whatever folders they work in: in the first of
+    the places that every user may write. By that rule two users never choose two places."""
+    return next((folder for folder in PLACES if _is_everyones(folder)), PLACES[-1]) / HOST
+
+
 @contextmanager
-def host_lock(path: Path, owner_text: str) -> Iterator[None]:
-    """Hold this host for one run. HostError naming the owner when another run holds it."""
-    with _opened(path) as descriptor:
-        if not _taken(descriptor):
+def host_lock(
+    path: Path,
+    owner_text: str,
+    *,
+    wait: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[None]:
+    """Hold this host for one run. When another run holds it: HostError naming the owner or, with `wait`, wait as
+    long as it takes; `progress` hears once for whom."""
+    with _opened(path, EVERYONES) as descriptor:
+        if wait:
+            _await(descriptor, path, progress, sleep)
+        elif not _taken(descriptor):
             raise HostError(
                 f"another run holds this host: {holder(path)}",
-                hint="wait for it or end it; two runs at a time would measure each other",
+                hint="wait for it (--wait) or end it; two runs at a time would measure each other",
             )
         with _owned(descriptor, path, owner_text):
             yield
@@ -71,14 +92,7 @@ def file_lock(
 ) -> Iterator[None]:
     """Hold a file, waiting for it as long as it takes; `progress` hears once who keeps us waiting."""
     with _opened(path) as descriptor:
-        waited_s = 0.0
-        told = False
-        while not _taken(descriptor):
-            if waited_s >= PATIENCE_S and not told:
-                progress(f"waiting for {path.name}, held by {holder(path)}")
-                told = True
-            sleep(POLL_S)
-            waited_s += POLL_S
+        _await(descriptor, path, progress, sleep)
         with _owned(descriptor, path, owner_text):
             yield
 
@@ -116,11 +130,24 @@ def identity(pid: int) -> Identity:
     return Identity(pid, _start_ticks(pid) or 0, _boot_id())
 
 
+def _await(
+    descriptor: int, path: Path, progress: Callable[[str], None], sleep: Callable[[float], None]
+) -> None:
+    waited_s = 0.0
+    told = False
+    while not _taken(descriptor):
+        if waited_s >= PATIENCE_S and not told:
+            progress(f"waiting for {path.name}, held by {holder(path)}")
+            told = True
+        sleep(POLL_S)
+        waited_s += POLL_S
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened(path: Path, mode: int = 0o644) -> Iterator[int]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _open(path, mode)
     except OSError as error:
         raise HostError(
             f"cannot open the lock file {path}: {error.strerror}",
@@ -130,6 +157,29 @@ def _opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path, mode: int) -> int:
+    """Made with that mode if it is not there. A file that is there is opened without O_CREAT: in a folder like
+    /tmp the kernel refuses that for a file of somebody else's (fs.protected_regular), and nobody's link is
+    followed."""
+    always = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        with suppress(FileNotFoundError):
+            return os.open(path, always)
+        with suppress(FileExistsError):
+            descriptor = os.open(path, always | os.O_CREAT | os.O_EXCL, mode)
+            os.fchmod(descriptor, mode)  # whatever this user's umask says
+            return descriptor
+
+
+def _is_everyones(folder: Path) -> bool:
+    """Whether every user may make files in it, and remove none but their own."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISDIR(mode) and bool(mode & stat.S_IWOTH) and bool(mode & stat.S_ISVTX)
 
 
 def _taken(descriptor: int) -> bool:

@@ -23,6 +23,7 @@ from typing_extensions import Self
 from backends.contract import Dialect
 from orchestrator.domain.exchange import UNSTAMPED, Exchange
 from orchestrator.errors import CellError
+from orchestrator.host.scratch import owned_prefix
 from orchestrator.load.dialects import exchange
 from orchestrator.load.replies import Assembly
 from orchestrator.load.spec import Done, LoadSpec, Order, Progress, Ready, Reply
@@ -163,7 +164,7 @@ class LoadClient:
             context.Process(target=main, args=(theirs,), daemon=True, name=f"levelbench-load-{shard}")
             for shard, theirs in enumerate(self._theirs)
         ]
-        self._folder = TemporaryDirectory(prefix="levelbench-load-")
+        self._folder = TemporaryDirectory(prefix=owned_prefix("load"))
         self._stretches = 0
 
     @property

@@ -7,13 +7,20 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-from orchestrator.domain.cell import Cell, CellGroup
+from backends.contract import PrefixCaching
+from orchestrator.domain.cell import Cell, CellGroup, Role
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Result
 from orchestrator.domain.workload import SystemPrompt
 from orchestrator.report.figures import level, worse
 from orchestrator.report.records import Stored
 from orchestrator.report.units import count
+
+_PREFIX = {
+    PrefixCaching.PROFILE: "prefix cache as in the profile",
+    PrefixCaching.ON: "prefix cache on",
+    PrefixCaching.OFF: "prefix cache off",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +54,11 @@ class Standing:
 
 
 def fields(cells: Sequence[Stored]) -> tuple[Field, ...]:
-    """One field per model, workload and system prompt, in the order in which they were planned."""
+    """One field per model, workload and system prompt, in the order in which they were planned. The control cell
+    competes with nobody."""
     known: dict[tuple[str, str, str], list[Stored]] = {}
     for stored in cells:
-        if stored.cell is not None:
+        if stored.cell is not None and stored.cell.group.role is not Role.CONTROL:
             known.setdefault(_work(stored.cell), []).append(stored)
     several_workloads = len({workload for _, workload, _ in known}) > 1
     return tuple(
@@ -118,6 +126,10 @@ def _name(group: CellGroup, groups: Sequence[CellGroup]) -> str:
     alike = [g for g in groups if (g.backend, g.version) == (group.backend, group.version)]
     traits = ("release", "profile", "accelerator", "runtime")
     told = [t for t in traits if len({getattr(g, t) for g in alike}) > 1]
-    words = [getattr(group, t) for t in told]
-    extra = ", ".join(getattr(word, "value", word) for word in words)
+    words = [str(getattr(word := getattr(group, t), "value", word)) for t in told]
+    if len({g.prefix_caching for g in alike}) > 1:
+        words.append(_PREFIX[group.prefix_caching])
+    if len({g.extra_args for g in alike}) > 1 and group.extra_args:
+        words.append(" ".join(group.extra_args))
+    extra = ", ".join(words)
     return f"{group.backend} {group.version}" + (f" ({extra})" if extra else "")

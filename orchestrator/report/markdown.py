@@ -9,6 +9,7 @@ from orchestrator.domain.workload import Workload
 from orchestrator.report import (
     certainty,
     comparison,
+    control,
     events,
     groups,
     headline,
@@ -31,6 +32,7 @@ def report(cells: Sequence[Stored], run: RunRecord) -> str:
         _summary(cells, run),
         *headline.sections(fields, names),
         headline.LEGEND,
+        *control.sections(cells),
         *events.missing(run),
         *comparison.ranking(fields, names),
         *certainty.sections(results, names),

@@ -32,6 +32,7 @@ from orchestrator.runtime.interface import (
     JobEnd,
     JobSpec,
     Progress,
+    Rendered,
     State,
 )
 from orchestrator.runtime.job import Limits, until_ended
@@ -97,6 +98,10 @@ class DockerRuntime:
         base = spec.build.based_on(self._base)
         self._cache_dir.mkdir(parents=True, exist_ok=True)
         return images.build(self.client, spec, base, self._cache_dir, self._environment, progress)
+
+    def rendered(self, spec: DeploymentSpec) -> Rendered:
+        placement = container.placement(spec, spec.serve, port=spec.serve.port)
+        return Rendered(placement.argv(spec.serve), placement.env(spec.serve))
 
     def up(self, spec: DeploymentSpec) -> Deployment:
         placement = container.placement(spec, spec.serve, port=spec.serve.port)

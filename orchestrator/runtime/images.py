@@ -18,6 +18,7 @@ from backends.contract import ImageSpec
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError
 from orchestrator.host.locks import file_lock
+from orchestrator.host.scratch import owned_prefix
 from orchestrator.render import FOLDER, render
 from orchestrator.runtime import bases
 from orchestrator.runtime.daemon import said, translated
@@ -100,7 +101,7 @@ def _make(
     progress: Progress,
 ) -> Any:
     wheels = fetch(spec.build, cache_dir / "wheels", env, progress) if spec.build.packages else None
-    with tempfile.TemporaryDirectory(prefix="levelbench-build-", dir=cache_dir) as folder:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("build"), dir=cache_dir) as folder:
         _fill(Path(folder), spec, dockerfile, wheels)
         try:
             _build(client, folder, tag, spec, progress)

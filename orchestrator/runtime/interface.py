@@ -1,4 +1,4 @@
-"""Where a deployment lives, as the orchestrator sees it: nine verbs, two implementations.
+"""Where a deployment lives, as the orchestrator sees it: ten verbs, two implementations.
 
 `docker.py` and `process.py` implement `Runtime`; tests/fakes/runtime.py implements it too, and all three
 pass tests/runtime/test_contract.py. Nothing else in the project starts or stops an engine or a step.
@@ -61,6 +61,14 @@ class JobSpec(CommandSpec):
 
 
 @dataclass(frozen=True, slots=True)
+class Rendered:
+    """A command as it would be started. A port that is chosen only then is still `{port}`."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """What is alive. `handle` is the container's id or the process group's id."""
 
@@ -111,6 +119,9 @@ class Runtime(Protocol):
 
     def image(self, spec: ImageSpec, progress: Progress) -> Image:
         """Build or install the release; cached by content. CellError when it cannot be built."""
+
+    def rendered(self, spec: DeploymentSpec) -> Rendered:
+        """What `up` would start, and nothing is started."""
 
     def up(self, spec: DeploymentSpec) -> Deployment:
         """Start the engine and return at once; readiness is somebody else's question."""

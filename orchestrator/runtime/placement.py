@@ -20,7 +20,7 @@ class Placement:
     files: str
     config: str = ""
     bind: str = ""
-    port: int = 0
+    port: int | str = 0
     out: str = ""
     steps: Mapping[str, str] = field(default_factory=dict)
 

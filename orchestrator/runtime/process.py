@@ -19,6 +19,7 @@ from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.provenance import Image
 from orchestrator.domain.telemetry import Usage
 from orchestrator.errors import HostError
+from orchestrator.host.scratch import owned_prefix
 from orchestrator.render import FOLDER
 from orchestrator.runtime import session
 from orchestrator.runtime.interface import (
@@ -28,6 +29,7 @@ from orchestrator.runtime.interface import (
     JobEnd,
     JobSpec,
     Progress,
+    Rendered,
     State,
 )
 from orchestrator.runtime.job import Limits
@@ -65,6 +67,10 @@ class ProcessRuntime:
         venv = ready(spec, self._cache_dir / "venvs", self._environment, progress)
         self._venvs[venv.image.reference] = venv.folder
         return venv.image
+
+    def rendered(self, spec: DeploymentSpec) -> Rendered:
+        placement = _placement(spec, spec.serve, port="{port}")
+        return Rendered(placement.argv(spec.serve), placement.env(spec.serve))
 
     def up(self, spec: DeploymentSpec) -> Deployment:
         port = free_port(spec.port)
@@ -158,7 +164,7 @@ def free_port(wanted: int) -> int:
     return port
 
 
-def _placement(spec: CommandSpec, launch: Launch, *, port: int = 0, out: str = "") -> Placement:
+def _placement(spec: CommandSpec, launch: Launch, *, port: int | str = 0, out: str = "") -> Placement:
     return Placement(
         model=str(spec.weights_dir),
         files=str(FOLDER / "context"),
@@ -171,7 +177,7 @@ def _placement(spec: CommandSpec, launch: Launch, *, port: int = 0, out: str = "
 
 
 def _scratch() -> Path:
-    return Path(tempfile.mkdtemp(prefix="levelbench-"))
+    return Path(tempfile.mkdtemp(prefix=owned_prefix("engine")))
 
 
 def _environment(

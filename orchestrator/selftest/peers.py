@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from orchestrator.errors import RequestError
+from orchestrator.host.scratch import owned_prefix
 from orchestrator.runtime.command import CommandError, run
 from orchestrator.selftest.figures import PeerPoint
 from orchestrator.selftest.server import MODEL, Log, ReferenceServer, Schedule
@@ -100,7 +101,7 @@ def compare(
 def _one(server: ReferenceServer, peer: Peer, program: str, users: int, env: Mapping[str, str]) -> PeerPoint:
     """One run of one peer."""
     server.take_log()
-    with TemporaryDirectory(prefix="levelbench-peer-") as name:
+    with TemporaryDirectory(prefix=owned_prefix("peer")) as name:
         call = Call(server.url, users, max(MIN_ANSWERS, users * ROUNDS), Path(name))
         _prepare(call, peer)
         try:

@@ -11,7 +11,10 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from orchestrator.domain.cell import Cell
+from orchestrator.domain.plan import Plan
 from orchestrator.errors import RequestError, unknown
 from orchestrator.report import markdown, rows
 from orchestrator.report.records import RunRecord, Stored
@@ -21,6 +24,7 @@ from orchestrator.store.cells import CellFolder
 RUN = "run.json"
 JOURNAL = "journal.jsonl"
 CELLS = "cells"
+SUPERSEDED = "superseded"
 LOGS = "logs"
 LATEST = "latest"
 REPORT = "report.md"
@@ -103,8 +107,35 @@ class RunFolder:
             torn=tuple(number for number, entry in parsed if entry is None),
         )
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it came to its end after it was last begun or gone on with."""
+        marks = [e["event"] for e in self.read_journal().entries if str(e.get("event")).startswith("run-")]
+        return marks[-1:] == ["run-ended"]
+
+    def plan(self) -> Plan:
+        """What it was to do: it can be carried out again. RequestError for a run that had no such plan."""
+        try:
+            return Plan.model_validate(self._head()["plan"])
+        except ValidationError as error:
+            raise RequestError(
+                f"{self.path / RUN} holds no plan that this version can carry out ({error.error_count()} faults)",
+                hint="measure anew: levelbench bench, or make nightly NEW=1",
+            ) from error
+
     def cell(self, cell_id: str) -> CellFolder:
         return CellFolder(self.path / CELLS / cell_id)
+
+    def set_aside(self, cell_id: str) -> Path:
+        """Make room for measuring a cell again; what it had come to is kept, beside the cells."""
+        names = (self.path / SUPERSEDED / f"{cell_id}.{number}" for number in count(1))
+        place = next(path for path in names if not path.exists())
+        with files.translated(place):
+            place.parent.mkdir(exist_ok=True)
+            (self.path / CELLS / cell_id).rename(place)
+            files.sync_folder(place.parent)
+            files.sync_folder(self.path / CELLS)
+        return place
 
     def log_path(self, name: str) -> Path:
         """Where a deployment's log may grow; each cell keeps a copy of what it was at its end."""

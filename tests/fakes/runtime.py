@@ -14,6 +14,7 @@ from orchestrator.runtime.interface import (
     JobEnd,
     JobSpec,
     Progress,
+    Rendered,
     State,
 )
 from tests.fakes.engine import Answer, FakeEngine, steady
@@ -59,6 +60,9 @@ class FakeRuntime:
         self._call("image")
         progress("fake image")
         return Image(reference="fake", digest="sha256:0", size_bytes=1)
+
+    def rendered(self, spec: DeploymentSpec) -> Rendered:
+        return Rendered(spec.serve.argv, spec.serve.env)
 
     def up(self, spec: DeploymentSpec) -> Deployment:
         self._call("up")

@@ -13,6 +13,7 @@ import pytest
 from backends.contract import SpecFile
 from orchestrator.errors import Interrupted
 from orchestrator.runtime.interface import JobEnd, JobSpec, State
+from tests.fakes.runtime import FakeRuntime
 from tests.runtime import made
 from tests.runtime.made import Bench
 
@@ -33,6 +34,19 @@ def test_placeholders_are_filled_in(real_bench: Bench) -> None:
 
     assert [] == [word for word in deployment.argv if "{" in word]
     assert "serve" == deployment.argv[2]
+
+
+def test_what_would_be_started_is_what_is_started(bench: Bench) -> None:
+    """Word for word and without starting anything, but for a port that is chosen only then."""
+    spec = made.deployment_spec(bench.folder, bench.image)
+    rendered = bench.runtime.rendered(spec)
+    deployment = bench.runtime.up(spec)
+    bench.live.append(deployment)
+    filled = tuple(word.replace("{port}", str(deployment.port)) for word in rendered.argv)
+
+    if bench.runtime.version != FakeRuntime.version:
+        assert deployment.argv == filled
+    assert deployment.env == rendered.env
 
 
 def test_what_was_taken_down_runs_and_answers_no_more(bench: Bench) -> None:

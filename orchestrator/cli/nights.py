@@ -1,0 +1,121 @@
+"""Commands of a night: a whole matrix, going on with a run, one group of a stored plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from backends import load_backends
+from orchestrator import nights
+from orchestrator.catalog import matrices
+from orchestrator.cli.app import app
+from orchestrator.cli.measuring import show
+from orchestrator.cli.options import AsJson, names, print_json
+from orchestrator.console import Console
+from orchestrator.errors import CellError
+from orchestrator.matrix import Wish
+from orchestrator.report import nights as night
+from orchestrator.store.runs import LATEST
+
+RunName = Annotated[str, typer.Argument(help="A run's name; `latest` is the one begun last.")]
+
+
+@app.command()
+def matrix(
+    context: typer.Context,
+    file: Annotated[
+        str,
+        typer.Argument(help="A TOML file, or the name of one that comes with levelbench: article, small."),
+    ],
+    subset: Annotated[
+        str,
+        typer.Option("--subset", help="Named parts of the matrix, with commas: [subset.NAME] in the file."),
+    ] = "",
+    only: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads it at run time, also on Python 3.10
+        typer.Option(
+            "--only", help="Of these, only backend=NAME,NAME or users=10. Repeatable: all must hold."
+        ),
+    ] = None,
+    seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--seed", min=0, help="Of the order; by default the file's, else drawn and noted."),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print cells, order, minutes and disk, and touch nothing.")
+    ] = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="Begin anew, though a night of this matrix was cut short.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a whole matrix, unattended: every cell that can be served, in random order, one deployment at a time.
+
+    What ends is written at once. A cell that fails is recorded and the night goes on. After a crash, a reboot or
+    Ctrl-C the same command goes on where it was: cells that are proven to rest on the same things are not measured
+    again. docs/nightly.md explains the file and these rules.
+    """
+    backends = load_backends()
+    found = matrices.read(file, backends)
+    chosen = names(subset) if subset else ()
+    seeds = (s for s in (seed, found.matrix.seed) if s is not None)
+    wish = Wish(
+        file=found,
+        seed=next(seeds, nights.new_seed()),
+        subsets=chosen,
+        parts=matrices.subsets(found.matrix, chosen),
+        only=matrices.only(only or (), backends),
+        base=context.obj.base,
+        port=context.obj.port,
+    )
+    if plan:
+        prepared = nights.prepare(context.obj, wish, pull=False)
+        if as_json:
+            print_json(prepared.plan.model_dump(mode="json"))
+        else:
+            typer.echo(night.text(prepared.plan), nl=False)
+        return
+    folder, complete = nights.run(context.obj, wish, Console(), new=new)
+    show(folder, as_json=as_json)
+    if not complete:
+        raise typer.Exit(CellError.exit_code)
+
+
+@app.command()
+def resume(
+    context: typer.Context,
+    run: RunName = LATEST,
+    only_failed: Annotated[
+        bool,
+        typer.Option("--only-failed", help="Measure again what failed, and nothing else that has ended."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was cut short, by the plan that is stored with it.
+
+    A cell that has ended counts if image, command, weights, prompts, workload, hardware and METHOD are proven to be
+    as they would be now; it says which it reuses and why it does not. A cell that failed stays failed, unless
+    --only-failed asks for it again.
+    """
+    folder, complete = nights.resume(context.obj, run, Console(), only_failed=only_failed)
+    show(folder, as_json=as_json)
+    if not complete:
+        raise typer.Exit(CellError.exit_code)
+
+
+@app.command("run-group")
+def run_group(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="A run's folder, with its plan in run.json.")],
+    group: Annotated[str, typer.Argument(help="The group's id, as `matrix --plan` prints it.")],
+) -> None:
+    """Run one group of a stored plan into its run's folder: the unit that a scheduler hands to a host.
+
+    The whole host is taken while it runs. Exit code 0 means that every cell of the group has figures.
+    """
+    folder, complete = nights.run_group(context.obj, run, group, Console())
+    typer.echo(folder.path)
+    if not complete:
+        raise typer.Exit(CellError.exit_code)
