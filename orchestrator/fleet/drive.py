@@ -143,7 +143,8 @@ class Memory:
 @dataclass(frozen=True, slots=True)
 class Errand:
     """What is to be done. `journal` keeps (event, facts) durably and `told` gives back what it kept; `say` is for a
-    person; `bring` fetches results from where they were written, where that is not here."""
+    person; `bring` fetches results from where they were
+    written, where that is not here, and `collect` puts what is published into the run."""
 
     run: str
     folder: Path
@@ -152,6 +153,7 @@ class Errand:
     journalled: Callable[[], Sequence[Mapping[str, object]]]
     say: Callable[[str], None]
     bring: Callable[[], None] = lambda: None
+    collect: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -186,6 +188,7 @@ def _look(errand: Errand, fleet: Fleet, memory: Memory, given_up: dict[str, str]
     """One look at everything, and what follows from it; whether there is something left to wait for."""
     jobs = _jobs(errand, fleet)  # before the results: a result is there before its job has gone
     errand.bring()
+    errand.collect()
     done, began = publishing.published(errand.folder), publishing.attempts(errand.folder)
     hosts, log = fleet.up_hosts(), errand.journalled()
     ours = frozenset(str(e["job"]) for e in log if e.get("event") == "job-cancelled")

@@ -11,6 +11,7 @@ is none. What the losers measured is kept.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 from backends.contract import Value
 from orchestrator.errors import HostError
 from orchestrator.store import files
+from orchestrator.store.runs import CELLS, RunFolder
 
 V = TypeVar("V", bound=Value)
 
@@ -84,6 +86,41 @@ def attempts(run: Path) -> dict[str, tuple[Attempt, ...]]:
     for attempt in sorted(_began(run), key=lambda a: a.began_at):
         found[attempt.group] = (*found.get(attempt.group, ()), attempt)
     return found
+
+
+def collect(run: RunFolder) -> tuple[Published, ...]:
+    """Bring the cells of everything published into the run itself, as other names of the same files; gives what was
+    new. May be stopped and called again at any point."""
+    fresh = []
+    for done in published(run.path).values():
+        source = attempt_folder(run.path, done.attempt.group, done.attempt.id)
+        cells = [
+            path for path in sorted((source / CELLS).glob("*")) if not (run.path / CELLS / path.name).exists()
+        ]
+        for cell in cells:
+            _link_folder(cell, run.path / CELLS / cell.name)
+        if cells:
+            fresh.append(done)
+            run.journal("group-collected", **done.attempt.model_dump(), exit_code=done.exit_code)
+    return tuple(fresh)
+
+
+def _link_folder(source: Path, target: Path) -> None:
+    """The whole folder under a second name, or nothing of it. Copied where the file system has no hard links."""
+    draft = target.with_name(f".{target.name}.part")
+    with files.translated(target):
+        target.parent.mkdir(exist_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(source, draft, copy_function=_link_or_copy)
+        draft.rename(target)
+        files.sync_folder(target.parent)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _began(run: Path) -> Iterator[Attempt]:
