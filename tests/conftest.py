@@ -29,6 +29,9 @@ REAPING = {
     "test_invocation.py",
     "test_end_to_end.py",
     "test_cli.py",
+    "test_cli_nights.py",
+    "test_nights.py",
+    "test_crashes.py",
 }
 
 DOCKER = pytest.param("docker", marks=pytest.mark.docker)

@@ -18,8 +18,9 @@ CANARY = "canary"
 FIVE_TOKENS_S = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
-def good(user: int = 0) -> Exchange:
-    return made.exchange(0.0, FIVE_TOKENS_S, user=user, completion_tokens=5)
+def good(user: int = 0, send_s: float = 0.0) -> Exchange:
+    tokens_s = tuple(send_s + token_s for token_s in FIVE_TOKENS_S)
+    return made.exchange(send_s, tokens_s, user=user, completion_tokens=5)
 
 
 def bad(outcome: Outcome = Outcome.CONNECT) -> Exchange:
@@ -68,7 +69,9 @@ class FakeClient:
         if spec.tag in self._fail:
             raise self._fail[spec.tag]
         on_live(Live(elapsed_s=1.0, users=spec.users, ended=1, failed=0, tokens_per_s=5.0, ttft_s=0.1))
-        exchanges = self._gives.get(spec.tag, [good(u) for u in range(spec.users)])
+        # after the ramp, where figures come from
+        exchanges = self._gives.get(spec.tag, [good(u, spec.ramp_s) for u in range(spec.users)])
+        end_ns = made.ns(max(1.0, spec.length_s or 0.0))
         return Record(
-            exchanges, made.START_NS, made.ns(1.0), client_cpu_s=0.01, client_late_s=(), client_realtime=True
+            exchanges, made.START_NS, end_ns, client_cpu_s=0.01, client_late_s=(), client_realtime=True
         )

@@ -219,3 +219,59 @@ def test_a_free_lock_is_taken_and_a_held_one_is_left(tmp_path: Path) -> None:
     with lock_if_free(path, "removes a") as free:
         assert free
         assert "removes a" in holder(path)
+
+
+# The host's own
+
+
+def test_the_hosts_lock_is_where_every_user_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first such place, for whoever asks: what this user alone may write does not count."""
+    own, shared, last = (tmp_path / name for name in ("own", "shared", "last"))
+    for folder, mode in ((own, 0o1755), (shared, 0o1777), (last, 0o1777)):
+        folder.mkdir()
+        folder.chmod(mode)
+    monkeypatch.setattr(locks, "PLACES", (tmp_path / "absent", own, shared, last))
+
+    assert shared / locks.HOST == locks.host_path()
+
+
+def test_a_lock_of_the_host_is_everyones(tmp_path: Path) -> None:
+    """Whatever the umask of who came first: the next user must be able to hold it."""
+    before = os.umask(0o077)
+    try:
+        with host_lock(tmp_path / "host.lock", "bench"):
+            pass
+    finally:
+        os.umask(before)
+
+    assert 0o666 == (tmp_path / "host.lock").stat().st_mode & 0o777
+
+
+def test_nobodys_link_is_followed(tmp_path: Path) -> None:
+    """In a folder that all may write, a link could lead to a file of ours."""
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "host.lock").symlink_to(tmp_path / "precious")
+
+    with pytest.raises(HostError), host_lock(tmp_path / "host.lock", "bench"):
+        pass
+    assert "mine" == (tmp_path / "precious").read_text()
+
+
+def test_who_waits_gets_the_host_when_it_is_free(tmp_path: Path) -> None:
+    """And hears once for whom."""
+    path = tmp_path / "host.lock"
+    told: list[str] = []
+    with talking(HOLD, path) as (owner, _):
+
+        def sleep(_: float) -> None:
+            if told and owner.stdin is not None and not owner.stdin.closed:
+                owner.stdin.close()
+                owner.wait(30)
+
+        with host_lock(path, "bench", wait=True, progress=told.append, sleep=sleep):
+            assert "bench" in holder(path)
+
+    assert 1 == len(told)
+    assert f"held by process {owner.pid} (nightly" in told[0]
