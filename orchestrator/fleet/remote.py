@@ -33,7 +33,7 @@ INSTALL_S = 900.0
 def run(host: str, root: Path, runs_dir: Path, words: Sequence[str], console: Console) -> int:
     """Ship the checkout, run `levelbench <words>` there with its output here, bring the new runs back; its exit code.
     An interrupt tears down there first."""
-    home = ssh.asked(host, ("sh", "-c", "mkdir -p " + FOLDER + " && cd && pwd")).strip()
+    home = ssh.asked(host, ("sh", "-c", "cd && mkdir -p " + FOLDER + " && pwd")).strip()
     there = f"{home}/{FOLDER}"
     with console.phase(f"checkout to {host}"):
         ssh.copied(f"{root}/", f"{host}:{there}/", "--delete", *(f"--exclude=/{name}" for name in LEFT_OUT))

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -77,11 +77,14 @@ class Held:
     def let_go(self) -> None:
         """Ask it to end; may be called from a signal's handler."""
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
 
     def wait(self) -> int:
         """Its exit code; 255 where the line broke."""
-        return self._process.wait()
+        code = self._process.wait()
+        self.let_go()
+        return code
 
 
 @contextmanager
