@@ -11,9 +11,12 @@ from typing import Annotated, Optional
 import typer
 
 from backends.contract import Accelerator
+from orchestrator import invocation
+from orchestrator.cli.app import app
 from orchestrator.cli.options import size_bytes
+from orchestrator.console import Console
 from orchestrator.errors import RequestError
-from orchestrator.fleet import nights
+from orchestrator.fleet import nights, remote
 from orchestrator.fleet.nights import Cluster
 from orchestrator.fleet.slurm import Slurm, SlurmSettings
 
@@ -22,6 +25,22 @@ class FleetName(str, Enum):
     """Who runs the groups instead of this host."""
 
     SLURM = "slurm"
+
+
+@app.command("on", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def on(
+    context: typer.Context,
+    host: Annotated[str, typer.Argument(help="As ssh knows it: an alias, user@host.")],
+) -> None:
+    """Run any levelbench command on another host over ssh: `levelbench on gpubox bench --backend vllm`.
+
+    This checkout is copied there and installed, the command runs there beside engine and GPU with its output here,
+    and the runs that it made are brought back. Ctrl-C, or a broken line, takes the engine down there first.
+    """
+    if not context.args:
+        raise RequestError("no command was given", hint=f"for example: levelbench on {host} doctor")
+    code = remote.run(host, invocation.ROOT, context.obj.runs_dir, context.args, Console())
+    raise typer.Exit(code)
 
 
 PANEL = "Several hosts (docs/fleet.md)"

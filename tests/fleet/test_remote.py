@@ -7,8 +7,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator.console import Console
@@ -16,6 +18,8 @@ from orchestrator.errors import HostError, RequestError
 from orchestrator.fleet import remote
 from orchestrator.runtime import ssh
 from orchestrator.runtime.command import CommandError
+from orchestrator.runtime.daemon import Daemon
+from orchestrator.runtime.docker import DockerRuntime
 from tests.fleet.sshd import NAME, missing, sshd
 
 pytestmark = [
@@ -153,3 +157,24 @@ def _up(folder: Path) -> bool:
 
 def _again() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0.3)
+
+
+@pytest.mark.docker
+def test_a_daemon_on_another_host_is_reached_through_a_forwarded_socket(home: Path) -> None:
+    """Any number of connections, one ssh, and none left when the client is closed."""
+    client = Daemon(f"ssh://{NAME}").client()
+    try:
+        with ThreadPoolExecutor(12) as pool:
+            seen = {version["Version"] for version in pool.map(lambda _: client.version(), range(24))}
+    finally:
+        client.close()
+
+    assert 1 == len(seen)
+    assert [] == [p for p in psutil.Process().children() if p.name() == "ssh" and p.status() != "zombie"]
+
+
+def test_an_engine_is_never_measured_through_a_line(home: Path, tmp_path: Path) -> None:
+    """Client and telemetry would be on the wrong host; the way to do it is named."""
+    with pytest.raises(HostError, match="on another host") as caught:
+        DockerRuntime(Daemon(f"ssh://{NAME}"), tmp_path, {}).client  # noqa: B018 - a property that connects
+    assert "HOST=" in caught.value.hint
