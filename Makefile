@@ -17,7 +17,9 @@ unexport RESULT FROM ALSO A B OUT FILE GPU_PRICE
 quoted = '$(subst ','\'',$(value $(1)))'
 word_of = $(if $(value $(1)),$(call quoted,$(1)))
 option = $(if $(value $(2)),--$(1) $(call quoted,$(2)))
-LEVELBENCH = $(VENV)/bin/levelbench $(call option,base-image,BASE) $(call option,port,PORT) $(if $(WAIT),--wait)
+# HOST counts on the command line only: some shells export a HOST of their own
+ON_HOST = $(if $(filter command line,$(origin HOST)),on $(call quoted,HOST))
+LEVELBENCH = $(VENV)/bin/levelbench $(ON_HOST) $(call option,base-image,BASE) $(call option,port,PORT) $(if $(WAIT),--wait)
 OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call option,users,USERS) \
 	$(call option,duration,DURATION) $(call option,workload,WORKLOAD) $(call option,profile,PROFILE) \
 	$(call option,release,RELEASE) $(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) $(call option,gpus,GPUS) \

@@ -23,6 +23,7 @@ REAL_PARTS = {
     "docker": "needs a Docker daemon and a base image: make test MARK=docker",
     "tools": "installs and runs every quantiser: make test MARK=tools",
     "browser": "looks at pages in a real Chromium: make test MARK=browser",
+    "slurm": "starts a real Slurm, and needs slurm-wlm and munge: make test MARK=slurm",
     "engine": "installs and drives a real engine: make test MARK=engine",
 }
 

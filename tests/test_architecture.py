@@ -67,7 +67,13 @@ LAYERS = (
         "orchestrator.bench",
         "orchestrator.selftest",
     ),
-    ("orchestrator.invocation", "orchestrator.loading", "orchestrator.nights", "orchestrator.reproduce"),
+    (
+        "orchestrator.invocation",
+        "orchestrator.loading",
+        "orchestrator.nights",
+        "orchestrator.reproduce",
+        "orchestrator.fleet",
+    ),
     ("orchestrator.cli",),
 )
 ONLY_IMPORTERS: dict[str, str | tuple[str, ...]] = {

@@ -73,7 +73,7 @@ class DockerRuntime:
         if not self._daemon.is_local:
             raise HostError(
                 f"the Docker daemon at {self._daemon.address} is on another host",
-                hint="run levelbench on that host: client and engine must share one",
+                hint="client and engine must share one: make bench HOST=NAME runs levelbench there",
             )
         client = self._daemon.client()
         with translated("the Docker daemon did not tell what it is"):
