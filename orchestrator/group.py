@@ -21,7 +21,7 @@ from orchestrator.domain import attempts
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.plan import GroupPlan
 from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
-from orchestrator.domain.result import Failure, Phase, StepRecord
+from orchestrator.domain.result import Failure, Phase, Placed, StepRecord
 from orchestrator.ends import Ends
 from orchestrator.errors import CellError, HostError
 from orchestrator.host import sources
@@ -39,7 +39,8 @@ from orchestrator.store.runs import RunFolder
 @dataclass(frozen=True, slots=True)
 class Kit:
     """What a run works with. Tests put fakes in. `dolly_path` is where the article's prompts may lie,
-    `environment` ours, for the fetch of weights, `cache_limit_bytes` what models and artifacts may take."""
+    `environment` ours, for the fetch of weights, `cache_limit_bytes` what models and artifacts may take,
+    `placed` which of several hosts this is."""
 
     runtime: Runtime
     backends: dict[str, Backend]
@@ -52,6 +53,7 @@ class Kit:
     interrupts: Interrupts
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     cache_limit_bytes: int | None = None
+    placed: Placed | None = None
 
 
 class Group:
@@ -80,7 +82,7 @@ class Group:
         self._deployment: Deployment | None = None
         self._attempt = 1
         self._notes: tuple[str, ...] = ()
-        self.ends = Ends(plan, folder, self._log_path, kit.console)
+        self.ends = Ends(plan, folder, self._log_path, kit.console, kit.placed)
 
     @contextmanager
     def phase(self, phase: Phase, title: str = "") -> Iterator[None]:

@@ -18,6 +18,7 @@ from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice, RuntimeKi
 from orchestrator.domain.model import Model
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Host
+from orchestrator.domain.result import Placed
 from orchestrator.errors import BenchError, HostError
 from orchestrator.host import facts, preflight, scratch
 from orchestrator.host.findings import Finding, Level, require
@@ -64,7 +65,8 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A plan and the runtime that will carry it out, in the folder of a run that was begun before or in a new one.
-    `event` is what its journal calls that; `redone` are cells that have ended there, and are to be measured again."""
+    `event` is what its journal calls that; `redone` are cells that have ended there, and are to be measured again; `placed` says
+    which of several hosts this is."""
 
     plan: Plan
     runtime: Runtime
@@ -73,6 +75,7 @@ class Prepared:
     folder: RunFolder | None = None
     event: str = "run-began"
     redone: tuple[str, ...] = ()
+    placed: Placed | None = None
 
 
 def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
@@ -138,6 +141,7 @@ def carry_out(
             interrupts=interrupts,
             environment=place.environment,
             cache_limit_bytes=place.cache_limit_bytes,
+            placed=prepared.placed,
         )
         try:
             return folder, work(plan, kit, folder)

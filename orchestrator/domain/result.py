@@ -62,6 +62,14 @@ class StepRecord(Value):
     output_bytes: int
 
 
+class Placed(Value):
+    """Which of several hosts measured a cell, and in which attempt. It names the host, for the people whose hosts
+    they are: an export leaves it out."""
+
+    host: str
+    attempt: str
+
+
 class Result(Value):
     """A cell's end: metrics and verdict, or a failure. Never both."""
 
@@ -78,6 +86,7 @@ class Result(Value):
     content: Content | None = Field(
         default=None, description="what a later run must share to reuse this cell"
     )
+    placed: Placed | None = None
     failure: Failure | None = None
     steps: tuple[StepRecord, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="what a reader must know of how it was measured")
