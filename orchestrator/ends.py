@@ -12,7 +12,7 @@ from orchestrator.console import Console
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.exchange import Exchange
 from orchestrator.domain.plan import GroupPlan
-from orchestrator.domain.result import Failure, Phase, Result, StepRecord
+from orchestrator.domain.result import Failure, Phase, Placed, Result, StepRecord
 from orchestrator.domain.telemetry import Sample
 from orchestrator.report.records import State
 from orchestrator.store.runs import RunFolder, utc_now
@@ -26,6 +26,7 @@ class Ends:
     folder: RunFolder
     log_path: Path
     console: Console
+    placed: Placed | None = None
     ended: dict[str, Result] = field(default_factory=dict)
 
     @property
@@ -72,6 +73,7 @@ class Ends:
         exchanges: Sequence[Exchange] | None = None,
         samples: Sequence[Sample] | None = None,
     ) -> None:
+        result = result.model_copy(update={"placed": self.placed})
         self.folder.cell(result.cell.id).save(
             result,
             exchanges=exchanges,

@@ -71,7 +71,7 @@ class Group:
         self._deployment: Deployment | None = None
         self._attempt = 1
         self._notes: tuple[str, ...] = ()
-        self.ends = Ends(plan, folder, self._log_path, kit.console)
+        self.ends = Ends(plan, folder, self._log_path, kit.console, kit.placed)
 
     @contextmanager
     def phase(self, phase: Phase, title: str = "") -> Iterator[None]:

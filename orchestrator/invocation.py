@@ -19,6 +19,7 @@ from orchestrator.domain.gpus import chosen as chosen_gpus
 from orchestrator.domain.model import Model
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Host
+from orchestrator.domain.result import Placed
 from orchestrator.errors import BenchError, HostError
 from orchestrator.host import facts, preflight, scratch, topology
 from orchestrator.host.findings import Finding, Level, require
@@ -80,7 +81,7 @@ class Place:
 class Prepared:
     """A plan and the runtime that will carry it out, in the folder of a run that was begun before or in a new one.
     `event` is what its journal calls that; `redone` are cells that have ended there, and are to be measured again.
-    `accept` is that of Kit."""
+    `accept` and `placed` are those of Kit."""
 
     plan: Plan
     runtime: Runtime
@@ -90,6 +91,7 @@ class Prepared:
     event: str = "run-began"
     redone: tuple[str, ...] = ()
     accept: Accept = anything
+    placed: Placed | None = None
 
 
 def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
@@ -164,6 +166,7 @@ def carry_out(
             environment=place.environment,
             cache_limit_bytes=place.cache_limit_bytes,
             accept=prepared.accept,
+            placed=prepared.placed,
         )
         try:
             return folder, work(plan, kit, folder)

@@ -10,6 +10,7 @@ from backends.contract import Backend
 from orchestrator.console import Console
 from orchestrator.domain.cell import CellGroup
 from orchestrator.domain.provenance import Host, Provenance
+from orchestrator.domain.result import Placed
 from orchestrator.host.gate import Pace
 from orchestrator.interrupts import Interrupts
 from orchestrator.runtime.checkout import Checkout
@@ -26,7 +27,8 @@ def anything(group: CellGroup, provenance: Provenance) -> None:
 class Kit:
     """What a run works with. Tests put fakes in. `dolly_path` is where the article's prompts may lie, `environment`
     ours, for the fetch of weights, `cache_limit_bytes` what models and artifacts may take, `pace` how patiently the
-    clean-room gate looks. `accept` is shown what a group is measured on before its load, and refuses by CellError."""
+    clean-room gate looks. `accept` is shown what a group is measured on before its load, and refuses by CellError.
+    `placed` says which of several hosts this is."""
 
     runtime: Runtime
     backends: dict[str, Backend]
@@ -41,3 +43,4 @@ class Kit:
     cache_limit_bytes: int | None = None
     pace: Pace = field(default_factory=Pace)
     accept: Accept = anything
+    placed: Placed | None = None

@@ -17,7 +17,6 @@ from backends.contract import (
     Profile,
     Refusal,
     Release,
-    RequestField,
     ServeSpec,
     Setup,
     StepSpec,
@@ -40,7 +39,7 @@ from orchestrator.domain.provenance import Host
 from orchestrator.domain.workload import Workload
 from orchestrator.errors import RequestError, unknown
 from orchestrator.launching import amend, check, words_for
-from orchestrator.load.dialects import carries
+from orchestrator.refusals import refusal
 from orchestrator.render import render
 from quantize import methods
 
@@ -197,10 +196,10 @@ def _choose(
     refusals = []
     for model in models:
         setup = _setup(request, backend, build, model, host)
-        refusal = _refusal(request, backend, setup, workload)
-        if refusal is None:
+        found = refusal(request.runtime, backend, setup, workload)
+        if found is None:
             return Chosen(backend=name, model=model, setup=setup)
-        refusals.append(refusal)
+        refusals.append(found)
     alternatives = [r.alternative for r in refusals if r.alternative]
     return Refusal(
         reason="; ".join(dict.fromkeys(r.reason for r in refusals)),
@@ -230,7 +229,7 @@ def _instead(
         if build is None:
             return False
         setup = _setup(request, backend, build, loader.model(model_id), host)
-        return _refusal(request, backend, setup, workload) is None
+        return refusal(request.runtime, backend, setup, workload) is None
 
     asked = [model.id for model in loader.choices(request.model)]
     kin = [family for family in loader.families().values() if request.model in family.models]
@@ -266,65 +265,6 @@ def _no_build(
     has = " and ".join(b.accelerator.value for b in release.builds)
     reason = f"{backend.title} {release.id} runs on {has} only, not on {wanted.value}"
     return Refusal(reason=reason, alternative=" or ".join([*own, *others]) or None)
-
-
-def _refusal(request: Request, backend: Backend, setup: Setup, workload: Workload) -> Refusal | None:
-    return (
-        _unreachable(request, setup.build)
-        or backend.supports(setup)
-        or _too_large(setup)
-        or _no_prefix_switch(backend, setup)
-        or _no_fixed_lengths(backend, setup, workload)
-        or _no_cut_tail(backend, setup, workload)
-    )
-
-
-def _unreachable(request: Request, build: Build) -> Refusal | None:
-    """Why a build cannot be had in the runtime that was asked for."""
-    if request.runtime is RuntimeChoice.PROCESS and not build.packages:
-        reason = f"{build.version} comes as an image only, and no process can run it"
-        return Refusal(reason=reason, alternative="RUNTIME=docker")
-    return None
-
-
-def _too_large(setup: Setup) -> Refusal | None:
-    """Weights that alone fill the GPU leave no room for a single token's KV cache."""
-    model, memory_bytes = setup.model, setup.host.gpu_memory_bytes
-    if memory_bytes is None or model.served_bytes < memory_bytes:
-        return None
-    held, there = model.served_bytes / 1e9, memory_bytes / 1e9
-    return Refusal(
-        reason=f"{model.id} takes {held:.0f} GB of the GPU's {there:.0f} GB",
-        alternative="a smaller or a quantised model",
-    )
-
-
-def _no_prefix_switch(backend: Backend, setup: Setup) -> Refusal | None:
-    asked, cache = setup.prefix_caching, backend.prefix_cache(setup.build)
-    if asked is PrefixCaching.PROFILE or (cache.default_on is not None and cache.can_switch):
-        return None
-    if cache.default_on is None:
-        if asked is PrefixCaching.OFF:
-            return None
-        return Refusal(reason=f"{setup.build.version} has no prefix cache", alternative="PREFIX_CACHE=off")
-    if cache.default_on is (asked is PrefixCaching.ON):
-        return None
-    return Refusal(reason=f"{setup.build.version} cannot switch its prefix cache {asked.value}")
-
-
-def _no_fixed_lengths(backend: Backend, setup: Setup, workload: Workload) -> Refusal | None:
-    if not workload.sampling.ignore_eos or carries(backend.request(setup), RequestField.IGNORE_EOS):
-        return None
-    reason = f"{setup.build.version} cannot be told to ignore the end of an answer, as {workload.id} asks"
-    return Refusal(reason=reason, alternative="a workload with natural lengths")
-
-
-def _no_cut_tail(backend: Backend, setup: Setup, workload: Workload) -> Refusal | None:
-    """A top_p of 1 cuts nothing: a release that is not told it does the same."""
-    if workload.sampling.top_p == 1 or RequestField.TOP_P not in backend.request(setup).refused:
-        return None
-    reason = f"{setup.build.version} is not told a top_p, and {workload.id} asks for one"
-    return Refusal(reason=reason, alternative="a workload with top_p 1")
 
 
 def _nothing_left(refused: list[Refused]) -> RequestError:

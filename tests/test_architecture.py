@@ -47,6 +47,7 @@ LAYERS = (
         "orchestrator.launching",
         "orchestrator.layering",
         "orchestrator.planning",
+        "orchestrator.refusals",
         "orchestrator.matrix",
         "orchestrator.quantizing",
         "orchestrator.notify",

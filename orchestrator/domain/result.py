@@ -64,6 +64,14 @@ class StepRecord(Value):
     output_bytes: int
 
 
+class Placed(Value):
+    """Which of several hosts measured a cell, and in which attempt. It names the host, for the people whose hosts
+    they are: an export leaves it out."""
+
+    host: str
+    attempt: str
+
+
 class Result(Value):
     """A cell's end: metrics and verdict, or a failure. Never both."""
 
@@ -80,6 +88,7 @@ class Result(Value):
     content: Content | None = Field(
         default=None, description="what a later run must share to reuse this cell"
     )
+    placed: Placed | None = None
     failure: Failure | None = None
     gate: Cleared | None = Field(default=None, description="the host before the deployment")
     steps: tuple[StepRecord, ...] = ()

@@ -1,7 +1,7 @@
 """Attempts of a group and its one published result, in a folder that all hosts see.
 
-    <run>/attempts/<group>/<attempt>/         everything an attempt made: a run folder of its own
-    <run>/attempts/<group>/<attempt>.json     that it began, and where
+    <run>/attempts/<group>/<run>-<attempt>/   everything an attempt made: a run folder of its own
+    <run>/attempts/<group>/<run>-<attempt>.jsonthat it began, and where
     <run>/groups/<group>.json                 the attempt whose results count: there is only ever one
 
 The first to publish wins, also against a copy that a network split left alive: link(2) makes a name only if there
@@ -48,7 +48,8 @@ class Published(Value):
 
 
 def attempt_folder(run: Path, group: str, attempt_id: str) -> Path:
-    return run / ATTEMPTS / group / attempt_id
+    """Its name tells the run too: what lives on a host is called after it."""
+    return run / ATTEMPTS / group / f"{run.name}-{attempt_id}"
 
 
 def begin(run: Path, attempt: Attempt) -> Path:
@@ -56,7 +57,7 @@ def begin(run: Path, attempt: Attempt) -> Path:
     folder = attempt_folder(run, attempt.group, attempt.id)
     with files.translated(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomically(folder.with_name(f"{attempt.id}.json"), attempt.model_dump_json().encode())
+    files.write_atomically(folder.with_name(f"{folder.name}.json"), attempt.model_dump_json().encode())
     return folder
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator import bench, invocation, nights
 from orchestrator.console import Console
+from orchestrator.domain.result import Placed
 from orchestrator.errors import HostError, RequestError, unknown
 from orchestrator.fleet import publishing
 from orchestrator.fleet.publishing import Attempt, Published
@@ -50,7 +51,8 @@ def work(place: Place, run_path: Path, mine: Attempt, console: Console) -> tuple
     folder = RunFolder.create_at(path, one.model_dump(mode="json"), cells=one.groups[0].group.cells)
 
     def prepared() -> Prepared:
-        return replace(nights.again(place, folder, one), event="group-taken")
+        placed = Placed(host=mine.host, attempt=mine.id)
+        return replace(nights.again(place, folder, one), event="group-taken", placed=placed)
 
     doing = f"run-group {mine.group}"
     folder, complete = invocation.carry_out(place, prepared, console, doing=doing, work=bench.run_alone)

@@ -54,7 +54,29 @@ def _ranked(field: Field, names: Names) -> list[str]:
     rows = [_row(load, standing, names) for load, results in field.by_load for standing in _contest(results)]
     table = [layout.table(headings, rows, texts=3)] if rows else []
     absent = unranked(field, names)
+    absent += hosts_apart([s.result for _, results in field.by_load for s in _contest(results)])
     return [f"### {field.title}", *table, *([layout.bullets(absent)] if absent else [])]
+
+
+def hosts_apart(results: Sequence[Result]) -> list[str]:
+    """A line where what is ranked was measured on several hosts: two of the same make differ too."""
+    hosts = {r.placed.host: _make(r) for r in results if r.placed is not None}
+    if len(set(hosts.values())) > 1:
+        told = "; ".join(f"{host}: {make}" for host, make in sorted(hosts.items()))
+        return [f"measured on unlike hosts, so that a difference may be theirs ({told})"]
+    told = ", ".join(sorted(hosts))
+    if told in {"", *hosts}:
+        return []
+    return [f"measured on several hosts of the same make ({told}): --pin MODEL=HOST keeps a model on one"]
+
+
+def _make(result: Result) -> str:
+    """What tells one kind of host from another, of what a result knows."""
+    if result.provenance is None:
+        return "unknown"
+    host = result.provenance.host
+    gpus = ", ".join(f"{g.name}, driver {g.driver}" for g in host.gpus) or "no GPU"
+    return f"{host.cpu}, {host.cpus} CPUs, {gpus}"
 
 
 def _contest(results: Sequence[Result]) -> tuple[Standing, ...]:
