@@ -22,6 +22,7 @@ from orchestrator.errors import HostError
 BOOT_ID_PATH = Path("/proc/sys/kernel/random/boot_id")
 POLL_S = 0.1
 PATIENCE_S = 1.0
+ENDED = ("Z", "X")  # a zombie, and what is about to be none
 # Where locks lie, by custom; on some systems only root may write there
 PLACES = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 - found by all users, and opened with care
 HOST = "levelbench.lock"
@@ -236,10 +237,12 @@ def _boot_id() -> str:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Clock ticks from boot to the start of a process, or None when there is no such process."""
+    """Clock ticks from boot to the start of a process, or None when there is no such process. One that has ended is
+    none, although its number stays taken until its parent has asked how: in a container nobody may ever ask."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # Field 22 of proc_pid_stat(5); the second, a name in brackets, may itself hold spaces and brackets.
-    return int(text.rpartition(")")[2].split()[19])
+    # Fields 3 and 22 of proc_pid_stat(5); the second, a name in brackets, may itself hold spaces and brackets.
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in ENDED else int(fields[19])

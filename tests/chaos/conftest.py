@@ -12,7 +12,7 @@ from orchestrator.domain.provenance import Image
 from orchestrator.errors import HostError
 from orchestrator.runtime.daemon import Daemon
 from tests.chaos import night
-from tests.chaos.night import Night
+from tests.chaos.night import Happening, Night
 from tests.runtime.made import BASE, DOCKER_REQUIRED, base_image_here
 
 Nights = Callable[[Path], Night]
@@ -44,9 +44,7 @@ def chaos_image() -> Image:
 
 
 @pytest.fixture(scope="session")
-def nights(
-    chaos_image: Image, nvml_library_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Nights:
+def nights(chaos_image: Image, nvml_library_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Nights:
     """A night for a folder; all share what is made once."""
     cache_dir = tmp_path_factory.mktemp("chaos-cache")
     return lambda folder: Night(folder, chaos_image, cache_dir, nvml_library_path)
@@ -62,7 +60,7 @@ def half_night(nights: Nights, tmp_path_factory: pytest.TempPathFactory) -> Nigh
     """Two engines, two loads: the first engine is done, then the orchestrator was killed. To be copied."""
     found = nights(tmp_path_factory.mktemp("half"))
     found.write(night.HEALTHY, users=(1, 2))
-    found.killed("group-ended")
+    found.killed(Happening(event="group-ended"))
     return found
 
 

@@ -32,15 +32,15 @@ ROOT = Path(__file__).resolve().parents[2]
 IN_TIME_S = 150.0
 SCRIPT = "script.json"
 HELD = "held"
+LIVE = "live"
+AWAY = "daemon-away"
 IN_IMAGE = "/chaos"
 REPOSITORY = "levelbench-test/chaos-engine"
 HEALTHY = ("one", "two")
 TROUBLED = (engine.DEAF, engine.SILENT, engine.KILLED, engine.QUITTER, engine.GLUTTON, engine.BUSY)
 ENGINES = (*HEALTHY, *TROUBLED)
-_PROGRAM = (
-    *("tests/__init__.py", "tests/fakes/__init__.py", "tests/fakes/stream_program.py"),
-    *("tests/chaos/__init__.py", "tests/chaos/engine.py"),
-)
+_PROGRAM = ("tests/fakes/stream_program.py", "tests/chaos/engine.py")
+_PACKAGES = ("tests", "tests/fakes", "tests/chaos")
 WORKLOAD = """
 [blink]
 title = "as short as can be"
@@ -57,10 +57,12 @@ sampling = { max_tokens = 4 }
 
 
 class Happening(Value):
-    """What happens at an event: the driver's stub is given another script, the engine a trouble, the host's clock is
-    set, the program holds its breath until a line comes. Each once."""
+    """What happens at an event of an engine's group, in a phase of it: the driver's stub is given another script, the
+    engine a trouble, the host's clock is set, the program holds its breath until a line comes. Each once."""
 
-    at: str
+    event: str
+    name: str = ""
+    phase: str = ""
     nvml: tuple[str, ...] | None = None
     trouble: str | None = None
     clock_step_ns: int = 0
@@ -76,14 +78,10 @@ class Script(Value):
     happenings: tuple[Happening, ...] = ()
 
 
-def group(name: str) -> str:
-    """A group's id."""
-    return f"{name}-current-tiny-defaults"
-
-
 def build(client: docker.DockerClient) -> Image:
     """The engine's program on the base image. Times are constant: an equal program is an equal image."""
     files = {path: (ROOT / path).read_bytes() for path in _PROGRAM}
+    files |= {f"{path}/__init__.py": b"" for path in _PACKAGES}
     files["Dockerfile"] = f"FROM {BASE}\nCOPY tests {IN_IMAGE}/tests\n".encode()
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w") as archive:
@@ -104,7 +102,7 @@ class Ended:
     output: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Night:
     """`levelbench matrix` in a folder of its own, on a daemon that may be its own too. `session_ids` are those of the
     programs that were started."""
@@ -172,26 +170,32 @@ class Night:
         return self.run("resume", self.run_folder.id)
 
     @contextmanager
-    def held(self, at: str, *words: str, happenings: Sequence[Happening] = ()) -> Iterator[Held]:
+    def held(self, at: Happening, *words: str, also: Sequence[Happening] = ()) -> Iterator[Reading]:
         """A program that has come to that event and waits there."""
-        hold = Happening(at=at, hold=True)
-        with self.start(*words, happenings=(*happenings, hold)) as program:
+        hold = at.model_copy(update={"hold": True})
+        with self.start(*words, happenings=(hold, *also)) as program:
             try:
-                held = Held(program)
+                held = Reading(program)
                 held.read_until(HELD)
                 yield held
             finally:
                 if program.poll() is None:
                     program.kill()
 
-    def killed(self, at: str, *words: str) -> None:
+    @property
+    def due_engine(self) -> str:
+        """Of a night that was cut short, the engine that comes next."""
+        done = [e["group"] for e in self.events("group-ended")]
+        return next(n for n in HEALTHY if not any(group.startswith(n) for group in done))
+
+    def killed(self, at: Happening, *words: str) -> None:
         """SIGKILL of the orchestrator alone, right after that event."""
         with self.held(at, *words) as held:
             held.program.send_signal(signal.SIGKILL)
 
     @property
     def run_folder(self) -> RunFolder:
-        (path,) = (p for p in (self.folder / "runs").iterdir() if not p.is_symlink())
+        (path,) = (p for p in (self.folder / "runs").iterdir() if p.is_dir() and not p.is_symlink())
         return RunFolder.open(path)
 
     def sealed(self) -> dict[str, bytes]:
@@ -202,18 +206,24 @@ class Night:
         return [e for e in self.run_folder.read_journal().entries if e["event"] == name]
 
     def result(self, name: str, load: str = "u1") -> Result:
-        stored = self.run_folder.cell(f"{group(name)}-{load}").stored()
+        (path,) = self.run_folder.path.glob(f"cells/{name}-*-{load}")
+        stored = self.run_folder.cell(path.name).stored()
         assert stored.result is not None, stored.reason
         return stored.result
 
+    def results(self) -> list[Result]:
+        return [stored.result for stored in self.run_folder.results() if stored.result is not None]
+
     def containers(self) -> list[str]:
-        """Containers and networks of this night's runs."""
+        """Of the containers and networks that this night's programs made, the deployments."""
         client = docker.DockerClient(self.environment.get("DOCKER_HOST"))
         try:
             named = {"label": owner.OURS}
             found = client.containers.list(all=True, filters=named, ignore_removed=True)
-            found += client.networks.list(filters=named)
-            return [str(x.name) for x in found if self.run_folder.id in x.name]
+            labels = [c.labels for c in found] + [
+                n.attrs["Labels"] for n in client.networks.list(filters=named)
+            ]
+            return [x[owner.DEPLOYMENT] for x in labels if int(x[owner.PID]) in self.session_ids]
         finally:
             client.close()
 
@@ -248,8 +258,8 @@ class Night:
 
 
 @dataclass
-class Held:
-    """A program that stands still."""
+class Reading:
+    """A program and what it has said so far."""
 
     program: subprocess.Popen[str]
     output: list[str] = field(default_factory=list)

@@ -2,15 +2,13 @@
 
     python -m tests.chaos.program FOLDER WORDS...
 
-FOLDER/script.json says which image the engines are in, and what happens when: each of its events is what begins a
-line of the journal ("phase-began silent-current-tiny-defaults measure"), or "live GROUP", while that group's load is
-at work. Real are the daemon, the containers, their networks, the load, the gate and NVML's own path; not there are
+FOLDER/script.json says which image the engines are in, and what happens when: once an event stands in the journal
+("phase-began" of an engine's group and a phase), or at "live", while a load is at work. Real are the daemon, the containers, their networks, the load, the gate and NVML's own path; not there are
 NVIDIA's container toolkit, which no GPU-less host has, and the build of an image, which other tests look at.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -37,11 +35,11 @@ from orchestrator.runtime.docker import DockerRuntime
 from orchestrator.runtime.interface import Deployment, DeploymentSpec, Progress
 from orchestrator.store.runs import RunFolder
 from tests.chaos import engine
-from tests.chaos.night import ENGINES, HELD, IN_IMAGE, SCRIPT, Happening, Script
+from tests.chaos.night import AWAY, ENGINES, HELD, IN_IMAGE, LIVE, SCRIPT, Happening, Script
 from tests.fakes.backend import FakeBackend
 
-# A gate that will never be passed is given up in seconds, since nothing else of it is looked at here
-PACE = Pace(before_s=4.0, after_s=4.0)
+# After a teardown that left something, nobody has to wait for two minutes to see it refused
+PACE = Pace(poll_s=0.1, before_s=60.0, after_s=2.0)
 READY_S, DEAF_S = 60.0, 4.0
 
 
@@ -65,6 +63,7 @@ class TroubledRuntime(DockerRuntime):
     """Its engines' image is there, and it knows where their weights are."""
 
     made: Image
+    stage: Stage
     weights_dir: Path | None = None
 
     def image(self, spec: ImageSpec, progress: Progress) -> Image:
@@ -74,6 +73,10 @@ class TroubledRuntime(DockerRuntime):
         tell(spec.weights_dir, "")
         type(self).weights_dir = spec.weights_dir
         return super().up(spec)
+
+    def _wait_for_daemon(self) -> None:
+        self.stage.at(AWAY, "", "")
+        super()._wait_for_daemon()
 
 
 def tell(weights_dir: Path, trouble: str) -> None:
@@ -90,10 +93,11 @@ class Stage:
         self._due = list(script.happenings)
         self._folder = folder
 
-    def at(self, event: str) -> None:
-        for happening in [h for h in self._due if event.startswith(h.at)]:
-            self._due.remove(happening)
-            self._make(happening)
+    def at(self, event: str, group: str, phase: str) -> None:
+        for due in list(self._due):
+            if event == due.event and group.startswith(due.name) and phase.startswith(due.phase):
+                self._due.remove(due)
+                self._make(due)
 
     def _make(self, happening: Happening) -> None:
         if happening.nvml is not None:
@@ -118,11 +122,11 @@ def watched(stage: Stage) -> None:
         nonlocal group
         noted(self, event, **facts)
         group = facts.get("group", group)
-        stage.at(" ".join(str(word) for word in (event, group, facts.get("phase", "")) if word))
+        stage.at(event, group, facts.get("phase", ""))
 
     def show(self: Console, load: Load, total_s: float, live: Live) -> None:
         shown(self, load, total_s, live)
-        stage.at(f"live {group}")
+        stage.at(LIVE, group, "")
 
     RunFolder.journal = journal  # type: ignore[method-assign]
     Console.show = show  # type: ignore[method-assign]
@@ -149,7 +153,8 @@ def run(folder: Path, words: list[str]) -> None:
     vars(preflight)["_toolkit"] = lambda *_, **__: ()
     vars(invocation)["Kit"] = partial(Kit, pace=PACE)
     cleanroom.COOLING_S = 0.0
-    watched(Stage(script, folder))
+    TroubledRuntime.stage = Stage(script, folder)
+    watched(TroubledRuntime.stage)
     sys.argv = ["levelbench", "--runs", str(folder / "runs"), "--cache", script.cache, *words]
     main()
 
