@@ -95,7 +95,7 @@ def night_on_it(own_daemon: OwnDaemon, nights: Nights, tmp_path: Path) -> Night:
 def test_a_restarted_daemon_costs_the_cell_that_ran(own_daemon: OwnDaemon, night_on_it: Night) -> None:
     """It takes its containers with it: the cell failed by that name, the next engine is measured, and nothing is
     left; what failed can be measured again."""
-    night_on_it.write(("one", "two"), duration_s=4.0)
+    night_on_it.write(("one", "two"), duration_s=2.5)
     with night_on_it.held(Happening(event=LIVE), also=(Happening(event=AWAY, hold=True),)) as held:
         own_daemon.stop()
         held.let_go()
@@ -128,7 +128,7 @@ def test_a_daemon_that_leaves_its_containers_alone_costs_nothing(
     """With live-restore the engine outlives it: the load goes on, and the engine is taken down all the same."""
     own_daemon.stop()
     own_daemon.start("--live-restore")
-    night_on_it.write(("one",), duration_s=4.0)
+    night_on_it.write(("one",), duration_s=2.5)
     with night_on_it.held(Happening(event=LIVE), also=(Happening(event=AWAY, hold=True),)) as held:
         own_daemon.stop()
         held.let_go()
