@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import docker
 import requests.exceptions
@@ -17,10 +18,13 @@ from docker.errors import APIError, DockerException
 from orchestrator.errors import HostError, RequestError, unknown
 from orchestrator.runtime import ssh
 
+_T = TypeVar("_T")
+
 DEFAULT_CONTEXT = "default"
 SSH = "ssh://"
 LOCAL_SOCKET = "unix:///var/run/docker.sock"
 TIMEOUT_S = 60
+AWAY_S = 60.0  # a daemon that is restarted, or upgraded in the night, is back by then
 SILENT = "start it (systemctl start docker), join the docker group, or use RUNTIME=process"
 REFUSED = "see why in the daemon's log (journalctl -u docker), or use RUNTIME=process"
 
@@ -130,6 +134,20 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (APIError, DockerException, requests.exceptions.RequestException, OSError) as error:
         raise HostError(f"{doing}: {said(error)}", hint=REFUSED if _answered(error) else SILENT) from error
+
+
+def patiently(doing: str, ask: Callable[[], _T], wait: Callable[[], None]) -> _T:
+    """The daemon's answer. One that does not answer at all is asked again for a minute, with a `wait` in between: it
+    may be restarting. HostError as `translated` tells it."""
+    until_s = time.monotonic() + AWAY_S
+    with translated(doing):
+        while True:
+            try:
+                return ask()
+            except requests.exceptions.ConnectionError:
+                if time.monotonic() > until_s:
+                    raise
+            wait()
 
 
 def said(error: Exception) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property
 from math import ceil
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 
 import docker
 import requests.exceptions
@@ -24,7 +24,7 @@ from orchestrator.domain.provenance import Image
 from orchestrator.domain.telemetry import Usage
 from orchestrator.errors import CellError, HostError
 from orchestrator.runtime import cgroup_usage, container, images, owner
-from orchestrator.runtime.daemon import Daemon, translated
+from orchestrator.runtime.daemon import Daemon, patiently, translated
 from orchestrator.runtime.interface import (
     CommandSpec,
     Deployment,
@@ -38,11 +38,8 @@ from orchestrator.runtime.interface import (
 from orchestrator.runtime.job import Limits, until_ended
 from orchestrator.runtime.placement import Placement, write_files
 
-_T = TypeVar("_T")
-
 LOG_S = 5.0
 GONE_S = 20.0
-AWAY_S = 60.0  # a daemon that is restarted, or upgraded in the night, is back by then
 POLL_S = 0.1
 CONFLICT = 409
 # A container that is being removed already; a network whose last endpoint is going (Docker 20.10 says 403)
@@ -163,9 +160,8 @@ class DockerRuntime:
         self._end_following(deployment.name)
 
     def reap(self, *, dry_run: bool = False) -> tuple[str, ...]:
-        listed = self._patiently(
-            "the Docker daemon did not list its containers", lambda: self._found({owner.OURS: "1"})
-        )
+        doing = "the Docker daemon did not list its containers"
+        listed = patiently(doing, lambda: self._found({owner.OURS: "1"}), self._wait_for_daemon)
         found = [_labels(x) for x in listed]
         dead = {labels[owner.DEPLOYMENT]: labels for labels in found if owner.is_dead(labels)}
         for labels in () if dry_run else dead.values():
@@ -216,7 +212,9 @@ class DockerRuntime:
     def _state(self, name: str, container_id: str) -> State:
         doing = "the Docker daemon did not tell the engine's state"
         try:
-            found = self._patiently(doing, lambda: self.client.api.inspect_container(container_id)["State"])
+            found = patiently(
+                doing, lambda: self.client.api.inspect_container(container_id)["State"], self._wait_for_daemon
+            )
         except HostError as error:
             if isinstance(error.__cause__, NotFound):
                 return State(running=False)
@@ -226,18 +224,6 @@ class DockerRuntime:
         self._join(name)  # so that the log's last words are in the file
         why = "the Docker daemon was restarted, and its containers with it" if self._was_away else ""
         return State(running=False, exit_code=found["ExitCode"], oom_killed=bool(found["OOMKilled"]), why=why)
-
-    def _patiently(self, doing: str, ask: Callable[[], _T]) -> _T:
-        """The daemon's answer. One that does not answer is asked again for a while: it may be restarting."""
-        until_s = time.monotonic() + AWAY_S
-        with translated(doing):
-            while True:
-                try:
-                    return ask()
-                except requests.exceptions.ConnectionError:
-                    if time.monotonic() > until_s:
-                        raise
-                self._wait_for_daemon()
 
     def _wait_for_daemon(self) -> None:
         self._was_away = True
@@ -296,7 +282,7 @@ class DockerRuntime:
     def _remove(self, labels: Mapping[str, str], *, stop_s: float = 0.0) -> None:
         """Stop, kill, remove, then prove that nothing with all these labels is left."""
         doing = f"{labels[owner.DEPLOYMENT]} could not be taken down, nothing can be measured beside it"
-        self._patiently(doing, lambda: self._take_down(labels, stop_s))
+        patiently(doing, lambda: self._take_down(labels, stop_s), self._wait_for_daemon)
 
     def _take_down(self, labels: Mapping[str, str], stop_s: float) -> None:
         if stop_s:

@@ -136,7 +136,8 @@ def limited(options: Callable[..., dict[str, Any]], limit: str) -> Callable[...,
     """Containers that get no GPU, since there is none, and may be given little memory."""
 
     def found(*given: Any, **more: Any) -> dict[str, Any]:
-        return {**options(*given, **more), "device_requests": [], "mem_limit": limit or None}
+        memory = {"mem_limit": limit, "memswap_limit": limit} if limit else {}
+        return {**options(*given, **more), "device_requests": [], **memory}
 
     return found
 

@@ -16,12 +16,13 @@ from tests.chaos.conftest import Nights
 from tests.chaos.night import TROUBLED, Ended, Happening, Night
 
 LIMIT = "160m"  # Python and the program take a tenth of it
-# A load that is longer than the silence that makes a stall
-SILENT_CELL = f"""
+# Loads that are longer than the silence that makes a stall, and than it takes to see a death; that ends them
+LONGER = (engine.SILENT, engine.KILLED, engine.QUITTER, engine.GLUTTON)
+LONGER_CELLS = f"""
 [[include]]
-backend = "{engine.SILENT}"
+backend = {list(LONGER)}
 users = 1
-duration_s = 4
+duration_s = 3
 """
 
 
@@ -47,7 +48,7 @@ def troubles(names: Sequence[str]) -> list[Happening]:
 @pytest.fixture(scope="module")
 def bad(nights: Nights, tmp_path_factory: pytest.TempPathFactory) -> BadNight:
     night = nights(tmp_path_factory.mktemp("bad"))
-    night.write(("one", *(name for name in TROUBLED if name != engine.SILENT)), more=SILENT_CELL)
+    night.write(("one", *(name for name in TROUBLED if name not in LONGER)), more=LONGER_CELLS)
     first = night.run(happenings=troubles(TROUBLED), memory_limit=LIMIT)
     return BadNight(night, first, night.sealed())
 

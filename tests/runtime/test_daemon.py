@@ -15,7 +15,7 @@ from docker.errors import APIError, DockerException
 
 from orchestrator.errors import HostError, RequestError
 from orchestrator.runtime import daemon
-from orchestrator.runtime.daemon import Daemon, translated
+from orchestrator.runtime.daemon import Daemon, patiently, translated
 
 
 @pytest.fixture
@@ -162,3 +162,33 @@ def test_foreign_errors_are_translated(error: Exception, said: str, hint: str) -
 
     assert 1 == len(str(caught.value).splitlines())
     assert hint == caught.value.hint
+
+
+def test_a_daemon_that_is_being_restarted_is_asked_again() -> None:
+    """What it says once it is back is its answer; in between there is a pause each time."""
+    answers: list[Exception | str] = [requests.exceptions.ConnectionError("gone")] * 2 + ["back"]
+    waits = []
+
+    def ask() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert "back" == patiently("asked", ask, lambda: waits.append(1))
+    assert 2 == len(waits)
+
+
+def test_a_daemon_that_does_not_come_back_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what was being done; and one that answers with an error has answered."""
+    monkeypatch.setattr(daemon, "AWAY_S", -1.0)
+
+    def gone() -> str:
+        raise requests.exceptions.ConnectionError("gone")
+
+    def refused() -> str:
+        raise APIError("no")
+
+    for ask in (gone, refused):
+        with pytest.raises(HostError, match="could not look: "):
+            patiently("could not look", ask, lambda: pytest.fail("it was asked again"))
