@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from backends.contract import Accelerator, FailureCause, ServeSpec, Value
-from orchestrator.domain.cell import Cell
+from orchestrator.domain.cell import Cell, Role
 from orchestrator.domain.intervals import Bounds
 from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.provenance import Host, Provenance
@@ -73,6 +73,7 @@ class Entry(Value):
     system_prompt: str
     accelerator: Accelerator | None
     runtime: str
+    role: Role = Role.MEASURED
     verdict: Level | None = None
     failure: FailureCause | None = None
     failed_in: Phase | None = None
@@ -106,6 +107,7 @@ def entry(run: str, result: Result, *, sibling: Provenance | None, serve: ServeS
         system_prompt=cell.load.system_prompt.value,
         accelerator=group.accelerator,
         runtime=group.runtime.value,
+        role=group.role,
         verdict=result.verdict.level if result.verdict else None,
         failure=result.failure.cause if result.failure else None,
         failed_in=result.failure.phase if result.failure else None,

@@ -151,7 +151,7 @@ def _by_size(cells: list[Stored]) -> tuple[Stored, ...]:
 
 def _name(group: CellGroup, groups: Sequence[CellGroup]) -> str:
     alike = [g for g in groups if (g.backend, g.version) == (group.backend, group.version)]
-    traits = ("release", "profile", "accelerator", "runtime", "serving")
+    traits = ("release", "profile", "accelerator", "gpus", "runtime", "serving")
     told = [t for t in traits if len({getattr(g, t) for g in alike}) > 1]
     words = [_word(t, getattr(group, t)) for t in (*told, *(["serving"] if _is_untold(group, told) else []))]
     if len({g.prefix_caching for g in alike}) > 1:
@@ -170,4 +170,7 @@ def _is_untold(group: CellGroup, told: Sequence[str]) -> bool:
 def _word(trait: str, value: object) -> str:
     if trait == "serving":
         return f"behind {value}" if value else "native"
+    if trait == "gpus":
+        asked = str(value)
+        return count(int(asked), "GPU") if asked.isdigit() else asked
     return str(getattr(value, "value", value))
