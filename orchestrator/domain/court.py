@@ -199,7 +199,7 @@ class Court:
 def serving(result: Result) -> str:
     """The layer that stands before the engine; `native` where there is none."""
     layer = result.cell.group.serving
-    return NATIVE if layer is None else layer.name
+    return layer.name if layer is not None else NATIVE
 
 
 def incomparable(result: Result, setting: Setting) -> tuple[str, ...]:
