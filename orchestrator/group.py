@@ -19,6 +19,7 @@ from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.console import Console
 from orchestrator.domain import attempts
 from orchestrator.domain.cell import Cell
+from orchestrator.domain.matrix import Budget
 from orchestrator.domain.plan import GroupPlan
 from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
 from orchestrator.domain.result import Failure, Phase, StepRecord
@@ -27,6 +28,7 @@ from orchestrator.errors import CellError, HostError
 from orchestrator.host import sources
 from orchestrator.host.telemetry import Telemetry
 from orchestrator.interrupts import Interrupts
+from orchestrator.limits import Limits
 from orchestrator.load.client import LoadClient
 from orchestrator.load.draw import Draw
 from orchestrator.ready import Ladder, effective, wait_until_ready
@@ -57,7 +59,7 @@ class Kit:
 class Group:
     """One group while it runs: its phases' times, the phase it is in, the cells that have ended."""
 
-    def __init__(self, plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> None:
+    def __init__(self, plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store, budget: Budget) -> None:
         self._plan = plan
         self._kit = kit
         self._folder = folder
@@ -77,6 +79,7 @@ class Group:
             environment=kit.environment,
             token=kit.token,
         )
+        self._limits = Limits(plan, budget, kit.interrupts, self._log_path)
         self._deployment: Deployment | None = None
         self._attempt = 1
         self._notes: tuple[str, ...] = ()
@@ -90,7 +93,7 @@ class Group:
         self._folder.journal("phase-began", group=self._plan.group.id, phase=name)
         began_s = perf_counter()
         try:
-            with self._kit.console.phase(name):
+            with self._kit.console.phase(name), self._limits.within(phase):
                 yield
         except BaseException:
             took_s = perf_counter() - began_s
@@ -201,9 +204,10 @@ class Group:
     def climb(self, deployment: Deployment) -> None:
         """Up the readiness ladder, from a live process to the right model."""
         ladder = Ladder(
-            spec=self._backend.ready(self._build),
+            spec=self._limits.ready(self._backend.ready(self._build)),
             served_name=self._plan.model.traits.served_name,
             signatures=self._backend.failures(self._build),
+            silence_s=self._limits.silence_s,
         )
         wait_until_ready(self._kit.runtime, deployment, ladder, progress=self._kit.console.step)
 

@@ -23,6 +23,7 @@ from orchestrator.domain.workload import SystemPrompt, Workload
 from orchestrator.errors import CellError
 from orchestrator.host.prometheus import scrape
 from orchestrator.host.telemetry import ReadingError
+from orchestrator.limits import TokenWatch, no_tokens_s
 from orchestrator.load.client import Live, LoadClient, Record
 from orchestrator.load.dialects import path
 from orchestrator.load.draw import Draw
@@ -232,7 +233,13 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
     )
     expected = target.draw.prompt_tokens(cell.load)
     started_at = utc_now()
-    record = target.send(spec, lambda live: console.show(users, workload.length_s, live), stop)
+    tokens = TokenWatch(no_tokens_s(workload), target.engine.last_words)
+
+    def hear(live: Live) -> None:
+        console.show(users, workload.length_s, live)
+        tokens.hear(live)
+
+    record = target.send(spec, hear, stop)
     target.draw.drawn(mixed.drawn([x.prompt for x in record.exchanges]))
     exchanges = _known(record.exchanges, mixed, expected)
     if workload.as_article and target.draw.encode is not None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from backends.contract import Build
+from backends.contract import Build, FailureCause
 from orchestrator.errors import CellError
 from orchestrator.host.locks import beside, file_lock
 from orchestrator.runtime.command import CommandError, run
@@ -61,5 +61,6 @@ def _download(build: Build, home: Path, env: Mapping[str, str], progress: Progre
             raise CellError(
                 f"wheels of {build.version} could not be fetched ({error})",
                 hint="see pip's last lines; check the network, the proxy and the disk",
+                cause=FailureCause.IMAGE_PULL,
                 log_tail=error.tail,
             ) from error

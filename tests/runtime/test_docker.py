@@ -448,7 +448,7 @@ def test_a_base_that_cannot_be_had(docker_bench: Bench, tmp_path: Path) -> None:
     )
     try:
         with pytest.raises(
-            HostError, match="localhost:9/no/such:base is not here and cannot be pulled"
+            CellError, match="localhost:9/no/such:base is not here and cannot be pulled"
         ) as caught:
             other.image(spec, lambda _: None)
     finally:
