@@ -98,7 +98,9 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
 
 
 def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:
-    """The whole run of a request. Gives its folder and whether every cell is sound."""
+    """The whole run of a request. Gives its folder and whether every cell is sound. A mistake in it is told before
+    anybody is waited for."""
+    prepare(place, request, pull=False).runtime.close()
     return carry_out(place, lambda: prepare(place, request, pull=True), console)
 
 

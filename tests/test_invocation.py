@@ -66,7 +66,7 @@ def test_run_ends_with_reports(place: Place, runtime: FakeRuntime) -> None:
     folder, complete, said = execute(place)
 
     assert complete
-    assert {"run.json", "journal.jsonl", "cells", "report.md", "results.csv", "logs"} == {
+    assert {"run.json", "journal.jsonl", "cells", "report.md", "results.csv", "ledger.json", "logs"} == {
         p.name for p in folder.path.iterdir()
     }
     assert folder.path == (place.runs_dir / "latest").resolve()

@@ -17,7 +17,7 @@ from orchestrator.console import Console
 from orchestrator.errors import CellError
 from orchestrator.matrix import Wish
 from orchestrator.report import nights as night
-from orchestrator.store.runs import LATEST
+from orchestrator.store.runs import LATEST, today
 
 RunName = Annotated[str, typer.Argument(help="A run's name; `latest` is the one begun last.")]
 
@@ -75,7 +75,7 @@ def matrix(
         if as_json:
             print_json(prepared.plan.model_dump(mode="json"))
         else:
-            typer.echo(night.text(prepared.plan), nl=False)
+            typer.echo(night.text(prepared.plan, today()), nl=False)
         return
     folder, complete = nights.run(context.obj, wish, Console(), new=new)
     show(folder, as_json=as_json)

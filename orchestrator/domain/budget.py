@@ -42,6 +42,19 @@ def choose(pending: Sequence[Pending], left_s: float) -> Choice:
     return Choice(first, tuple(pending[:-1]) if closes else ())
 
 
+def forecast(groups: Sequence[GroupPlan], budget_s: float) -> tuple[GroupPlan, ...]:
+    """What there will be no time for, if everything takes as long as it is thought to."""
+    pending = [Pending(group, group.needs_s(())) for group in groups]
+    out: list[Pending] = []
+    while pending:
+        choice = choose(pending, budget_s)
+        out += choice.out
+        if choice.next is not None:
+            budget_s -= choice.next.needs_s
+        pending = [one for one in pending if one is not choice.next and one not in choice.out]
+    return tuple(one.plan for one in out)
+
+
 def _fitting(pending: Sequence[Pending], left_s: float) -> list[Pending]:
     """The closing control cell always; then other control cells, then what is worth most, as far as time goes."""
     closing = pending[-1] if pending[-1].is_control else None

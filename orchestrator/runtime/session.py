@@ -22,6 +22,8 @@ from orchestrator.runtime.interface import JobEnd, Progress, State
 from orchestrator.runtime.job import Limits, until_ended
 
 MARKER = "LEVELBENCH_DEPLOYMENT"
+KILLED = 128 + signal.SIGKILL
+VMSTAT = Path("/proc/vmstat")
 KILL_S = 10.0
 POLL_S = 0.05
 
@@ -50,6 +52,7 @@ class Session:
     process: subprocess.Popen[bytes]
     labels: dict[str, str]
     seen: set[psutil.Process] = field(default_factory=set)
+    oom_kills: int = field(default_factory=lambda: oom_kills())
 
     @property
     def exit_code(self) -> int | None:
@@ -60,8 +63,10 @@ class Session:
         return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
 
     def state(self) -> State:
+        """SIGKILL counts as the kernel's for lack of memory if the kernel has killed somebody for that meanwhile."""
         exit_code = self.exit_code
-        return State(running=exit_code is None, exit_code=exit_code)
+        killed = exit_code == KILLED and oom_kills() > self.oom_kills
+        return State(running=exit_code is None, exit_code=exit_code, oom_killed=killed)
 
     def usage(self) -> Usage | None:
         """Over all its processes and those children that they have waited for. Memory that processes share
@@ -99,6 +104,16 @@ class Session:
     def reap(self) -> None:
         """Let its number go, once it is dead."""
         self.process.wait()
+
+
+def oom_kills() -> int:
+    """How many processes the kernel of this host has killed for lack of memory since it booted."""
+    with suppress(OSError):
+        for line in VMSTAT.read_text().splitlines():
+            name, _, number = line.partition(" ")
+            if name == "oom_kill":
+                return int(number)
+    return 0
 
 
 def start(command: Command) -> Session:
