@@ -29,8 +29,10 @@ class Limits:
     log_path: Path
 
     def within(self, phase: Phase) -> AbstractContextManager[None]:
-        """CellError in the block once it has taken too long."""
-        limit_s = deadlines.deadlines_s(self.plan, self.budget.phase_minutes).get(phase)
+        """CellError in the block once it has taken too long. Readiness is told its deadline: it knows better what it
+        waits for."""
+        limits_s = deadlines.deadlines_s(self.plan, self.budget.phase_minutes)
+        limit_s = None if phase is Phase.READY else limits_s.get(phase)
         return self.interrupts.within(limit_s, lambda: self._late(phase, limit_s or 0.0))
 
     def ready(self, spec: ReadySpec) -> ReadySpec:

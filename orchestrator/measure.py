@@ -9,7 +9,7 @@ from typing import Protocol
 
 import httpx
 
-from backends.contract import FailureSignature, Gauge, MetricsMap
+from backends.contract import FailureCause, FailureSignature, Gauge, MetricsMap
 from orchestrator import literal
 from orchestrator.console import Console
 from orchestrator.domain.article import Article, article
@@ -147,9 +147,11 @@ def probe(target: Target) -> None:
         if last.outcome.failed:
             break
     said = "no token" if last is None else f"{last.outcome.value}: {last.detail or 'no token'}"
+    silent = last is None or last.outcome in (Outcome.OK, Outcome.STALL, Outcome.EMPTY)
     raise CellError(
         f"healthy, but a request got {said}",
         hint="see the engine's log",
+        cause=FailureCause.NO_TOKENS if silent else FailureCause.UNKNOWN,
         log_tail=target.engine.last_words(),
     )
 

@@ -42,7 +42,8 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What was started. `labels` are in the environment of all its processes.
+    """What was started. `labels` are in the environment of all its processes; `oom_kills` is the kernel's
+    count before it.
 
     `process` is the launcher, which ends as the command does. Until it is reaped, no other process can
     get its number.
@@ -52,7 +53,7 @@ class Session:
     process: subprocess.Popen[bytes]
     labels: dict[str, str]
     seen: set[psutil.Process] = field(default_factory=set)
-    oom_kills: int = field(default_factory=lambda: oom_kills())
+    oom_kills: int = 0
 
     @property
     def exit_code(self) -> int | None:
@@ -118,7 +119,7 @@ def oom_kills() -> int:
 
 def start(command: Command) -> Session:
     """Start a command behind a launcher; that it cannot be found is told by exit code 127 and its log."""
-    labels = owner.labels(command.name)
+    labels, before = owner.labels(command.name), oom_kills()
     limits = json.dumps(dict(command.ulimits))
     argv = (sys.executable, "-I", launcher.__file__, str(os.getpid()), limits, *command.argv)
     try:
@@ -137,7 +138,7 @@ def start(command: Command) -> Session:
             f"{command.argv[0]} could not be started: {error}",
             hint="check the disk and the limits of this user",
         ) from error
-    return Session(command.name, process, labels)
+    return Session(command.name, process, labels, oom_kills=before)
 
 
 def run(command: Command, limits: Limits, on_line: Progress, watch: Callable[[], None]) -> JobEnd:
