@@ -24,6 +24,7 @@ REAL_PARTS = {
 REAPING = {
     "test_process.py",
     "test_contract.py",
+    "test_causes.py",
     "test_steps.py",
     "test_invocation.py",
     "test_end_to_end.py",

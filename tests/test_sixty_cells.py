@@ -58,4 +58,3 @@ def test_sixty_cells_run_to_the_end(tmp_path: Path) -> None:
     assert ledger.wall_s == pytest.approx(sum(ledger.phases_s.values()) + ledger.overhead_s)
     assert ledger.busy_s / CELLS < BUSY_PER_CELL_S, ledger
     assert record["busy_s"] == ledger.busy_s
-    print(ledger, ledger.busy_s / CELLS, ledger.overhead_s / CELLS)

@@ -66,7 +66,7 @@ COMMON_FAILURES = (
         hint="the image's CUDA is newer than the driver: update the driver, or take an older release",
     ),
     FailureSignature(
-        pattern=r"address already in use|couldn't bind|bind HTTP server socket",
+        pattern=r"[Aa]ddress already in use|couldn't bind|bind HTTP server socket",
         cause=FailureCause.PORT_IN_USE,
         hint="another program holds the port; choose one with PORT=",
     ),

@@ -22,7 +22,9 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        body = json.dumps({"/env": self.env, "/burn": self.burn}.get(self.path, self.ok)()).encode()
+        body = json.dumps(
+            {"/env": self.env, "/burn": self.burn, "/eat": self.eat}.get(self.path, self.ok)()
+        ).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -36,6 +38,10 @@ class Handler(BaseHTTPRequestHandler):
         while time.process_time() < until_s:
             pass
         return "burnt"
+
+    def eat(self) -> str:
+        """More memory than it is allowed."""
+        return str(len(b"x" * (1 << 30)))
 
     def ok(self) -> str:
         return "ok"
