@@ -28,7 +28,7 @@ from tests.test_bench import Rig, cache_dir, cell, rig
 __all__ = ["cache_dir", "rig"]
 DIED = CellError("the engine died", cause=FailureCause.MEMORY_KV_CACHE)
 TODAY = date(2026, 11, 28)
-WAIVER = Waiver(cause="memory-kv-cache", reason="one card is too small", until=TODAY)  # type: ignore[arg-type]
+WAIVER = Waiver(cause="memory-kv-cache", reason="one card is too small", until=TODAY)
 
 
 @pytest.fixture(autouse=True)

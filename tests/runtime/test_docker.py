@@ -19,7 +19,7 @@ import requests.exceptions
 from docker.errors import NotFound
 
 from backends import load_backends
-from backends.contract import Accelerator
+from backends.contract import Accelerator, FailureCause
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError
 from orchestrator.runtime import cgroup_usage, docker, owner, wheels
@@ -455,6 +455,7 @@ def test_a_base_that_cannot_be_had(docker_bench: Bench, tmp_path: Path) -> None:
         other.close()
 
     assert "BASE=" in caught.value.hint
+    assert FailureCause.IMAGE_PULL is caught.value.cause
 
 
 def test_images_go_unless_a_container_uses_them(docker_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
