@@ -18,6 +18,7 @@ REAL_PARTS = {
     "gpu": "needs an NVIDIA GPU: make test MARK=gpu",
     "docker": "needs a Docker daemon and a base image: make test MARK=docker",
     "tools": "installs and runs every quantiser: make test MARK=tools",
+    "night": "runs a night of 60 cells, which takes minutes: make test MARK=night",
     "engine": "installs and drives a real engine: make test MARK=engine",
 }
 
@@ -32,6 +33,7 @@ REAPING = {
     "test_cli_nights.py",
     "test_nights.py",
     "test_crashes.py",
+    "test_sixty_cells.py",
 }
 
 DOCKER = pytest.param("docker", marks=pytest.mark.docker)

@@ -38,6 +38,7 @@ duration_s = 0.64
 """
 
 pytestmark = [
+    pytest.mark.night,
     pytest.mark.timeout(1200),
     pytest.mark.skipif(sys.platform != "linux", reason="engines are processes of this host"),
 ]
