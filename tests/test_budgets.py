@@ -128,6 +128,19 @@ def test_whoever_goes_on_has_a_new_budget(rig: Rig) -> None:
     assert {} == rig.folder.record().left_out
 
 
+def test_a_cell_that_was_begun_is_not_left_out(rig: Rig) -> None:
+    """Whatever was decided about it before."""
+    plan = three(rig)
+    one = plan.groups[0].group.cells[0]
+    rig.folder.cell(one.id).begin(one)
+    rig.folder.journal("cell-left-out", cell=one.id, why="no time")
+    assert {one.id: "no time"} == rig.folder.record().left_out
+    rig.folder.journal("cell-began", cell=one.id)
+
+    assert {} == rig.folder.record().left_out
+    assert [State.UNFINISHED] == [s.state for s in rig.folder.results()]
+
+
 def test_a_night_that_was_cut_short_has_the_rest_of_its_budget(rig: Rig) -> None:
     """What its earlier sittings took is gone; what had ended takes no time."""
     plan = three(rig, minutes=122.5)

@@ -196,7 +196,8 @@ def test_a_deployment_is_worth_as_much_as_its_best_cell() -> None:
             priority=[
                 {"backend": "first", "users": 1, "value": -3},
                 {"backend": "first", "value": 2},
-                {"backend": ["first", "second"], "value": -4},
+                {"backend": "second", "value": -4},
+                {"backend": ["first", "second"], "value": 1},
             ],
         )
     )
