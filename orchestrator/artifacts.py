@@ -29,6 +29,7 @@ MANIFEST = "artifact.json"
 CONTENT = "content"
 MODELS = "models"
 ARTIFACTS = "artifacts"
+DATASETS = "datasets"
 
 Progress = Callable[[str], None]
 
@@ -177,7 +178,8 @@ def find(home: Path) -> Manifest | None:
 
 def entries(cache_dir: Path) -> list[Entry]:
     """Everything in the store, the least recently used first."""
-    folders = [p for name in (MODELS, ARTIFACTS) for p in (cache_dir / name).glob("*") if p.is_dir()]
+    kinds = (MODELS, ARTIFACTS, DATASETS)
+    folders = [p for name in kinds for p in (cache_dir / name).glob("*") if p.is_dir()]
     found = [Entry(path=p, home=_home(p), used_s=_used_s(p), size_bytes=folder_bytes(p)) for p in folders]
     return sorted(found, key=lambda entry: entry.used_s)
 

@@ -13,11 +13,13 @@ from orchestrator import budgets, measure, steps
 from orchestrator.artifacts import Store
 from orchestrator.domain import attempts, drift
 from orchestrator.domain.cell import Role
+from orchestrator.domain.cleanroom import Moment
 from orchestrator.domain.matrix import Budget
 from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.domain.result import Phase, Result
 from orchestrator.errors import CellError
-from orchestrator.group import Group, Kit
+from orchestrator.group import Group
+from orchestrator.kit import Kit
 from orchestrator.load.client import LoadClient
 from orchestrator.report import ledger
 from orchestrator.store.runs import RunFolder
@@ -98,15 +100,17 @@ def run_group(
 
 def _ended(group: Group, plan: GroupPlan, kit: Kit) -> bool:
     """One attempt at a group; False if it is to be made once more."""
+    again = False
     try:
         deploy_and_measure(group, plan, kit)
     except CellError as error:
-        if group.tries_again(error):
-            return False
-        group.fail(error)
+        again = group.tries_again(error)
+        if not again:
+            group.fail(error)
     finally:
         group.down()
-    return True
+    group.gate(Moment.AFTER)
+    return not again
 
 
 def deploy_and_measure(group: Group, plan: GroupPlan, kit: Kit) -> None:
@@ -123,6 +127,7 @@ def deploy_and_measure(group: Group, plan: GroupPlan, kit: Kit) -> None:
     due = group.ends.due(basis)
     if not due:
         return
+    group.gate(Moment.BEFORE)
     with group.deployed(basis) as deployment, LoadClient() as client:
         target = group.target(deployment, client, draw)
         with group.phase(Phase.READY):

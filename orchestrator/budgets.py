@@ -10,7 +10,7 @@ from orchestrator.domain import shelf
 from orchestrator.domain.budget import Pending, choose
 from orchestrator.domain.ledger import spent_s
 from orchestrator.domain.plan import GroupPlan, Plan
-from orchestrator.group import Kit
+from orchestrator.kit import Kit
 from orchestrator.report.records import State
 from orchestrator.report.units import count
 from orchestrator.store.runs import RunFolder

@@ -16,6 +16,7 @@ from rich.console import Console as RichConsole
 from rich.live import Live as RichLive
 from rich.text import Text
 
+from orchestrator.domain.cell import Load
 from orchestrator.errors import BenchError, CellError, Interrupted
 from orchestrator.load.client import Live
 
@@ -69,9 +70,9 @@ class Console:
         """A detail of the phase: the newest one on a terminal, one every five seconds elsewhere."""
         self._rewrite(f"    {text}")
 
-    def show(self, users: int, total_s: float, live: Live) -> None:
+    def show(self, load: Load, total_s: float, live: Live) -> None:
         """The state of a running load."""
-        self._rewrite(live_line(users, total_s, live))
+        self._rewrite(live_line(load, total_s, live))
 
     @contextmanager
     def _live_line(self) -> Iterator[None]:
@@ -114,11 +115,13 @@ class _Lasting:
             self._stream.flush()
 
 
-def live_line(users: int, total_s: float, live: Live) -> str:
-    """Time, users that take part, requests, tokens and TTFT over the last 5 s, errors, time left."""
+def live_line(load: Load, total_s: float, live: Live) -> str:
+    """Time, users that take part (of an open loop: requests in flight), requests, tokens and TTFT over the last 5 s,
+    errors, time left."""
+    who = f"users {live.users}/{load.users}" if load.arrivals is None else f"in flight {live.users}"
     ttft = "-" if live.ttft_s is None else f"{live.ttft_s * 1e3:.0f} ms"
     left_s = max(0.0, total_s - live.elapsed_s)
     return (
-        f"    {live.elapsed_s:4.0f} s  users {live.users}/{users}  requests {live.ended}  "
+        f"    {live.elapsed_s:4.0f} s  {who}  requests {live.ended}  "
         f"{live.tokens_per_s:.0f} tok/s  TTFT {ttft}  errors {live.failed}  {left_s:.0f} s left"
     )

@@ -20,7 +20,7 @@ def provide(
 ) -> None:
     """Put dolly-15k at `path` if it is asked for and not there. Where it cannot be had that is told;
     whether our own prompts may stand in is the prompt loader's decision."""
-    if source is PromptSource.OWN or path.exists():
+    if source not in (PromptSource.DOLLY, PromptSource.AUTO) or path.exists():
         return
     try:
         content = _download(url)

@@ -11,6 +11,7 @@ from backends.contract import RequestSpec
 from orchestrator.catalog import prompts
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.catalog.exact import Words
+from orchestrator.catalog.prompts import HubFile
 from orchestrator.domain.workload import Workload
 from orchestrator.load.draw import Draw
 
@@ -26,12 +27,15 @@ def draw(
     tokenizer: Tokenizer | None,
     chat: ChatTemplate | None,
     dolly_path: Path,
+    fetched: HubFile | None = None,
 ) -> Draw:
     """The prompts that fit the workload, counted by the model's own tokenizer; without one lengths are guessed."""
     spec = workload.prompts
     words = {} if tokenizer is None else {"words": lambda: Words(tokenizer, chat)}
     return Draw(
-        prompts=prompts.load(spec, dolly_path=dolly_path, count_tokens=_counter(tokenizer), **words),
+        prompts=prompts.load(
+            spec, dolly_path=dolly_path, count_tokens=_counter(tokenizer), fetched=fetched, **words
+        ),
         system=prompts.system_prompt(),
         request=request,
         served_name=served_name,

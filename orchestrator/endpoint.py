@@ -30,6 +30,10 @@ class Endpoint:
         name = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{name}:{self.port}"
 
+    @property
+    def own_url(self) -> str:
+        return self.url
+
     def require_alive(self) -> None:
         """Nobody can look into its process: its death shows as failed requests."""
 

@@ -13,7 +13,7 @@ from orchestrator.domain import waivers
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.exchange import Exchange
 from orchestrator.domain.plan import GroupPlan
-from orchestrator.domain.result import Failure, Phase, Result, StepRecord
+from orchestrator.domain.result import Failure, Phase, Placed, Result, StepRecord
 from orchestrator.domain.telemetry import Sample
 from orchestrator.report.records import State
 from orchestrator.store.runs import RunFolder, today, utc_now
@@ -27,6 +27,7 @@ class Ends:
     folder: RunFolder
     log_path: Path
     console: Console
+    placed: Placed | None = None
     ended: dict[str, Result] = field(default_factory=dict)
 
     @property
@@ -74,6 +75,7 @@ class Ends:
         samples: Sequence[Sample] | None = None,
     ) -> None:
         told = len(result.notes)
+        result = result.model_copy(update={"placed": self.placed})
         result = waivers.applied(result, self.plan.waivers.get(result.cell.load.id, ()), today())
         self.folder.cell(result.cell.id).save(
             result,

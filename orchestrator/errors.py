@@ -3,7 +3,9 @@
 BenchError
 ├── RequestError    2  what was asked for: unknown name, impossible pair, bad value
 ├── HostError       3  the box: no daemon, no disk, port taken; nothing after it may be measured
+│   └── NotCleanError  the clean-room gate: something of others, or of an engine gone, is still there
 ├── CellError       4  this cell: build, start, load; recorded, the run goes on. Also invalid figures
+├── NotReproduced   5  a published or an earlier result was not found again
 └── Interrupted   130  Ctrl-C, SIGTERM or SIGHUP, after teardown
 """
 
@@ -33,6 +35,10 @@ class HostError(BenchError):
     exit_code = 3
 
 
+class NotCleanError(HostError):
+    """The clean-room gate refused the host."""
+
+
 class CellError(BenchError):
     """A cell failed. `log_tail` is the engine's last words, captured before teardown."""
 
@@ -49,6 +55,10 @@ class CellError(BenchError):
         super().__init__(message, hint=hint)
         self.cause = cause
         self.log_tail = log_tail
+
+
+class NotReproduced(BenchError):  # noqa: N818 - nothing went wrong: it is the answer
+    exit_code = 5
 
 
 class Interrupted(BenchError):  # noqa: N818 - an interrupt is not an error of anything

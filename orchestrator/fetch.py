@@ -1,4 +1,4 @@
-"""Weights from the hub, as a job of its own: the only one with network and token. What came before a failure
+"""Weights and data sets from the hub, as a job of its own: the only one with network and token. What came before a failure
 is resumed."""
 
 from __future__ import annotations
@@ -93,6 +93,11 @@ def _environment(job: Job, scratch: str) -> dict[str, str]:
     }
 
 
+def _named_in(job: Job) -> str:
+    is_set = hub.kind_and_name(job.hub.repository)[0] == "dataset"
+    return "of the workload's prompts" if is_set else "in models.toml"
+
+
 def _failure(job: Job, end: JobEnd) -> BenchError:
     said = (tail(job.log_path).splitlines() or [""])[-1]
     what, log_tail = job.hub.repository, tail(job.log_path)
@@ -118,7 +123,7 @@ def _failure(job: Job, end: JobEnd) -> BenchError:
     if end.state.exit_code == hub.NOT_FOUND:
         return CellError(
             f"{what}@{job.hub.revision} is not on the hub: {said}",
-            hint="check repository and revision in models.toml; a private one needs HF_TOKEN",
+            hint=f"check repository and revision {_named_in(job)}; a private one needs HF_TOKEN",
             cause=FailureCause.MODEL_FILES,
             log_tail=log_tail,
         )

@@ -4,56 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
 from tokenizers import Tokenizer
 
-from backends.contract import Accelerator, Backend, ImageSpec, Template
-from orchestrator import dolly, drawing, judging, measure, quantizing, steps
+from backends.contract import Accelerator, FailureCause, ImageSpec, Template
+from orchestrator import datasets, dolly, drawing, judging, measure, quantizing, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.basis import Basis
 from orchestrator.catalog import chat_template
 from orchestrator.catalog.chat_template import ChatTemplate
-from orchestrator.console import Console
-from orchestrator.domain import attempts
+from orchestrator.domain import attempts, incidents
 from orchestrator.domain.cell import Cell
+from orchestrator.domain.cleanroom import Cleared, Moment, Wanted
+from orchestrator.domain.gpus import chosen
+from orchestrator.domain.looks import Sighting
 from orchestrator.domain.matrix import Budget
 from orchestrator.domain.plan import GroupPlan
-from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
+from orchestrator.domain.provenance import Gpu, Image, Provenance
 from orchestrator.domain.result import Failure, Phase, StepRecord
+from orchestrator.domain.windows import Span
 from orchestrator.ends import Ends
 from orchestrator.errors import CellError, HostError
-from orchestrator.host import sources
+from orchestrator.host import sources, topology
+from orchestrator.host.gate import Gate
+from orchestrator.host.pinning import pinned
 from orchestrator.host.telemetry import Telemetry
-from orchestrator.interrupts import Interrupts
+from orchestrator.host.watch import GpuWatch
+from orchestrator.kit import Kit
 from orchestrator.limits import Limits
 from orchestrator.load.client import LoadClient
 from orchestrator.load.draw import Draw
+from orchestrator.passing import passed
 from orchestrator.ready import Ladder, effective, wait_until_ready
 from orchestrator.report.headline import one_line
-from orchestrator.runtime.checkout import Checkout
-from orchestrator.runtime.interface import Deployment, DeploymentSpec, Runtime
+from orchestrator.runtime.interface import Deployment, DeploymentSpec
+from orchestrator.selftest.run import proof
 from orchestrator.store.runs import RunFolder
-
-
-@dataclass(frozen=True, slots=True)
-class Kit:
-    """What a run works with. Tests put fakes in. `dolly_path` is where the article's prompts may lie,
-    `environment` ours, for the fetch of weights, `cache_limit_bytes` what models and artifacts may take."""
-
-    runtime: Runtime
-    backends: dict[str, Backend]
-    host: Host
-    checkout: Checkout
-    cache_dir: Path
-    dolly_path: Path
-    token: str | None
-    console: Console
-    interrupts: Interrupts
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    cache_limit_bytes: int | None = None
 
 
 class Group:
@@ -80,10 +68,13 @@ class Group:
             token=kit.token,
         )
         self._limits = Limits(plan, budget, kit.interrupts, self._log_path)
+        self._cpus = topology.cpu_sets(self._uuids)
+        self._cleared: Cleared | None = None
+        self._befell = ""
         self._deployment: Deployment | None = None
         self._attempt = 1
         self._notes: tuple[str, ...] = ()
-        self.ends = Ends(plan, folder, self._log_path, kit.console)
+        self.ends = Ends(plan, folder, self._log_path, kit.console, kit.placed)
 
     @contextmanager
     def phase(self, phase: Phase, title: str = "") -> Iterator[None]:
@@ -126,7 +117,7 @@ class Group:
             model_folder=self._plan.model.traits.folder,
             weights=weights,
             images=images,
-            image=self._plan.image,
+            image=self._plan.engine_image,
             gpus=self._gpus(),
             signatures=self._backend.failures(self._build),
         )
@@ -140,6 +131,15 @@ class Group:
         tokenizer = Tokenizer.from_file(str(weights_dir / "tokenizer.json"))
         workload = self._plan.group.workload
         dolly.provide(workload.prompts.source, self._kit.dolly_path, progress=self._kit.console.step)
+        shop = self._shop
+        means = datasets.Means(
+            store=shop.store,
+            log_path=shop.log_path("prompts"),
+            interrupts=shop.interrupts,
+            progress=shop.progress,
+            environment=shop.environment,
+            token=shop.token,
+        )
         return drawing.draw(
             workload,
             self._plan.request,
@@ -147,6 +147,7 @@ class Group:
             tokenizer=tokenizer,
             chat=self._chat(weights_dir, tokenizer),
             dolly_path=self._kit.dolly_path,
+            fetched=datasets.provide(workload.prompts, means),
         )
 
     def _chat(self, weights_dir: Path, tokenizer: Tokenizer) -> ChatTemplate | None:
@@ -158,6 +159,18 @@ class Group:
                 raise
             return None
 
+    def gate(self, moment: Moment) -> None:
+        """Wait until the host is clean; NotCleanError when it does not become so. After a group that started
+        nothing there is nothing to look for."""
+        if moment is Moment.AFTER and self._cleared is None:
+            return
+        wanted = Wanted(gpus=self._uuids, memory_bytes=self._plan.memory_bytes)
+        kit = self._kit
+        looking = Gate(kit.cache_dir, wanted, lambda: kit.runtime.reap(dry_run=True), kit.pace)
+        with self.phase(Phase.GATE, moment.value):
+            cleared = passed(looking, moment, self._plan.group.id, self._folder, kit.console)
+        self._cleared = cleared if moment is Moment.BEFORE else None
+
     def basis(self, image: Image, weights: Artifact, outputs: Mapping[str, Artifact], draw: Draw) -> Basis:
         """Everything that the cells rest on."""
         spec = DeploymentSpec(
@@ -168,7 +181,8 @@ class Group:
             weights_dir=weights.folder,
             steps={name: made.folder for name, made in outputs.items()},
             log_path=self._log_path,
-            gpus=tuple(gpu.uuid for gpu in self._gpus()),
+            gpus=self._uuids,
+            cpus=self._cpus.engine,
             port=self._plan.port,
         )
         return Basis(
@@ -187,7 +201,8 @@ class Group:
         try:
             with self._kit.interrupts.deferred(), self.phase(Phase.UP):
                 deployment = self._deployment = self._kit.runtime.up(basis.spec)
-            yield deployment
+            with pinned(self._cpus.client):
+                yield deployment
         finally:
             self.down()
 
@@ -198,32 +213,39 @@ class Group:
             draw=draw,
             metrics=self._backend.metrics(self._build),
             reset_path=self._backend.prefix_cache(self._build).reset_path,
-            health_path=self._backend.ready(self._build).health_path,
+            health_path=(self._plan.layer_ready or self._backend.ready(self._build)).health_path,
         )
 
     def climb(self, deployment: Deployment) -> None:
-        """Up the readiness ladder, from a live process to the right model."""
-        ladder = Ladder(
-            spec=self._limits.ready(self._backend.ready(self._build)),
-            served_name=self._plan.model.traits.served_name,
-            signatures=self._backend.failures(self._build),
-            silence_s=self._limits.silence_s,
-        )
-        wait_until_ready(self._kit.runtime, deployment, ladder, progress=self._kit.console.step)
+        """Up the readiness ladder, from a live process to the right model; then that of a layer before it."""
+        specs = [(deployment.engine, self._limits.ready(self._backend.ready(self._build)))]
+        specs += [(deployment, self._plan.layer_ready)] if self._plan.layer_ready else []
+        for seen, spec in specs:
+            ladder = Ladder(
+                spec=spec,
+                served_name=self._plan.model.traits.served_name,
+                signatures=self._backend.failures(self._build),
+                silence_s=self._limits.silence_s,
+            )
+            wait_until_ready(self._kit.runtime, seen, ladder, progress=self._kit.console.step)
 
     @contextmanager
     def telemetry(self, target: measure.Target, deployment: Deployment) -> Iterator[Telemetry]:
         """Everything that is read once a second while the cells run."""
+        self._watch = GpuWatch(self._uuids, lambda: self._kit.runtime.pids(deployment))
         found = [
-            *sources.gpu_sources([gpu.uuid for gpu in self._gpus()]),
+            *self._watch.sources(),
             sources.engine_source(lambda: self._kit.runtime.usage(deployment)),
             sources.client_source(target.client.pid or 0),
             sources.host_source(),
         ]
         if target.metrics is not None:
-            found.append(sources.metrics_source(deployment.url, target.metrics))
+            found.append(sources.metrics_source(deployment.engine.url, target.metrics))
         with Telemetry(found) as telemetry:
-            yield telemetry
+            try:
+                yield telemetry
+            finally:
+                self._befell = incidents.words(telemetry.samples())
         for name, faults in telemetry.faults().items():
             self._folder.journal("telemetry-faults", source=name, count=faults.count, last=faults.last)
 
@@ -251,24 +273,35 @@ class Group:
             loaded = measure.load(target, cell, self._kit.console)
         samples = telemetry.samples()
         emptied = None if target.reset_path is None else not notes
-        costs = {
+        seen = self._sightings(loaded.span)
+        result = judging.result(loaded, samples, provenance, prefix_reset=emptied, sightings=seen)
+        known = {
+            "gate": self._cleared,
             "content": basis.content(cell),
             "steps": basis.steps,
-            "notes": (*self._notes, *notes),
+            "notes": (*result.notes, *self._notes, *notes),
             "phases_s": dict(self._phases_s),
         }
-        result = judging.result(loaded, samples, provenance, prefix_reset=emptied).model_copy(update=costs)
+        result = result.model_copy(update=known)
         self.ends.save(result, loaded.record.exchanges, loaded.during(samples))
         self._kit.console.say(f"    {cell.load.id}: {one_line(result)}")
 
+    def _sightings(self, span: Span) -> tuple[Sighting, ...]:
+        """Strangers on the GPUs while the load ran, noted in the journal."""
+        seen = self._watch.sightings(span.start_ns, span.end_ns)
+        for stranger in seen:
+            self._folder.journal("foreign-process", group=self._plan.group.id, who=stranger.text)
+        return seen
+
     def provenance(self, deployment: Deployment, basis: Basis) -> Provenance:
-        return Provenance(
+        found = Provenance(
             levelbench=self._kit.checkout.version,
             git_revision=self._kit.checkout.git_revision,
             git_dirty=self._kit.checkout.git_dirty,
             host=self._kit.host,
             runtime=self._plan.group.runtime,
             runtime_version=self._kit.runtime.version,
+            serving=str(self._plan.group.serving) if self._plan.group.serving else None,
             engine_version=self._build.version,
             image=basis.spec.image,
             argv=deployment.argv,
@@ -276,10 +309,15 @@ class Group:
             weights_digest=basis.weights.digest,
             prompts_name=basis.draw.prompts.name,
             prompts_digest=basis.draw.prompts.digest,
+            gpus=self._uuids,
+            cpus=self._cpus,
             packages=self._kit.checkout.packages,
-            effective=effective(deployment, self._backend.readbacks(self._build)),
+            effective=effective(deployment.engine, self._backend.readbacks(self._build)),
             deviations=self._plan.deviations,
+            client_selftest=proof(self._kit.cache_dir, self._kit.host),
         )
+        self._kit.accept(self._plan.group, found)
+        return found
 
     def down(self) -> None:
         """Take the engine down if it is up: once, even when the disk is too full to note it.
@@ -314,11 +352,11 @@ class Group:
         return True
 
     def fail(self, error: CellError) -> None:
-        """Record the failure for every cell that has no end yet."""
+        """Record the failure for every cell that has no end yet; a GPU that failed before it is its cause."""
         failure = Failure(
             phase=self._phase,
-            cause=error.cause,
-            message=str(error),
+            cause=FailureCause.GPU if self._befell else error.cause,
+            message=f"{self._befell}: {error}" if self._befell else str(error),
             hint=error.hint,
             log_tail=error.log_tail,
         )
@@ -340,6 +378,11 @@ class Group:
             self._kit.console.step("from the cache")
         return artifact
 
+    @property
+    def _uuids(self) -> tuple[str, ...]:
+        return tuple(gpu.uuid for gpu in self._gpus())
+
     def _gpus(self) -> tuple[Gpu, ...]:
-        """The first GPU: one card serves one engine, as in the published benchmark."""
-        return self._kit.host.gpus[:1] if self._plan.group.accelerator is Accelerator.CUDA else ()
+        """Those that the group asks for: the first alone by default, as in the published benchmark."""
+        on_gpu = self._plan.group.accelerator is Accelerator.CUDA
+        return chosen(self._plan.group.gpus, self._kit.host.gpus) if on_gpu else ()

@@ -1,8 +1,8 @@
-"""The program that fetches weights: a process of its own, which alone holds the hub's token.
+"""The program that fetches weights and prompts: a process of its own, which alone holds the hub's token.
 
     python -I hub.py REPOSITORY REVISION FOLDER PATTERN...
 
-It resolves the revision to a commit, notes in `listing.json` beside the folder what the hub states about each
+A repository that begins with `datasets/` is a data set, any other a model. It resolves the revision to a commit, notes in `listing.json` beside the folder what the hub states about each
 file, and brings every file up to its size, from where an attempt before it stopped. Run as a script, with
 nothing of levelbench on its path. Its last line says what went wrong, its exit code what kind of thing.
 """
@@ -32,6 +32,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 LISTING = "listing.json"
+DATASETS = "datasets/"
 FAILED, GATED, NOT_FOUND, FULL = 1, 3, 4, 5
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 AT_ONCE = 4
@@ -51,7 +52,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The files of one commit that a model consists of."""
+    """The files of one commit that were asked for."""
 
     commit: str
     files: tuple[File, ...]
@@ -86,7 +87,9 @@ def main(repository: str, revision: str, folder: Path, patterns: Sequence[str]) 
 
 def stated(repository: str, revision: str, patterns: Sequence[str], token: str | bool) -> Listing:
     """What the repository holds of what is wanted."""
-    info = HfApi().model_info(repository, revision=revision, files_metadata=True, token=token)
+    kind, name = kind_and_name(repository)
+    about = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
+    info = about(name, revision=revision, files_metadata=True, token=token)
     files = [
         File(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "", s.blob_id or "")
         for s in info.siblings or ()
@@ -132,6 +135,7 @@ def fetch(repository: str, listing: Listing, folder: Path, token: str | bool) ->
 
 def bring(repository: str, commit: str, file: File, folder: Path, token: str | bool) -> None:
     """One file up to its size; a small one is compared with what the hub states right away."""
+    kind, name = kind_and_name(repository)
     path = folder / file.name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -141,7 +145,7 @@ def bring(repository: str, commit: str, file: File, folder: Path, token: str | b
         have_bytes = stream.seek(0, os.SEEK_END)
         if have_bytes < file.size:
             http_get(
-                hf_hub_url(repository, file.name, revision=commit),
+                hf_hub_url(name, file.name, repo_type=kind, revision=commit),
                 stream,
                 resume_size=have_bytes,
                 headers=build_hf_headers(token=token),
@@ -150,6 +154,12 @@ def bring(repository: str, commit: str, file: File, folder: Path, token: str | b
     if not file.sha256 and file.blob and git_blob(path.read_bytes()) != file.blob:
         path.unlink()
         raise ValueError(f"{file.name} is not the file that the hub states: it was removed")
+
+
+def kind_and_name(repository: str) -> tuple[str, str]:
+    if repository.startswith(DATASETS):
+        return "dataset", repository.removeprefix(DATASETS)
+    return "model", repository
 
 
 def progress(now_bytes: int, total_bytes: int, rate: float) -> str:

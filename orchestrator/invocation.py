@@ -11,18 +11,22 @@ from shutil import rmtree
 
 from backends import load_backends
 from backends.contract import Accelerator, Backend
-from orchestrator import artifacts, bench, group, planning, quantizing, steps
+from orchestrator import artifacts, bench, planning, quantizing, retrospect, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.console import Console
 from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice, RuntimeKind
+from orchestrator.domain.gpus import chosen as chosen_gpus
 from orchestrator.domain.model import Model
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Host
+from orchestrator.domain.result import Placed
 from orchestrator.errors import BenchError, HostError
-from orchestrator.host import facts, preflight, scratch
+from orchestrator.host import facts, preflight, scratch, topology
 from orchestrator.host.findings import Finding, Level, require
 from orchestrator.host.locks import host_lock, host_path
 from orchestrator.interrupts import Interrupts
+from orchestrator.kit import Accept, Kit, anything
+from orchestrator.notify import Told
 from orchestrator.planning import Request
 from orchestrator.report.units import count
 from orchestrator.runtime.checkout import checkout
@@ -37,7 +41,18 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN_BYTES = 200 * 2**20
 DOLLY = "databricks-dolly-15k.jsonl"
 # What we put into the cache folder
-CACHED = ("models", "artifacts", "venvs", "wheels", "prompts", "bases.*", "images.lock", "levelbench-build-*")
+CACHED = (
+    "models",
+    "artifacts",
+    "datasets",
+    "venvs",
+    "wheels",
+    "prompts",
+    "bases.*",
+    "idle.*",
+    "images.lock",
+    "levelbench-build-*",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,7 @@ class Place:
     port: int = 0
     token: str | None = field(default=None, repr=False)
     cache_limit_bytes: int | None = None
+    told: Told = field(default_factory=Told)
     lock_path: Path = field(default_factory=host_path)
     wait: bool = False
 
@@ -64,7 +80,8 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A plan and the runtime that will carry it out, in the folder of a run that was begun before or in a new one.
-    `event` is what its journal calls that; `redone` are cells that have ended there, and are to be measured again."""
+    `event` is what its journal calls that; `redone` are cells that have ended there, and are to be measured again.
+    `accept` and `placed` are those of Kit."""
 
     plan: Plan
     runtime: Runtime
@@ -73,6 +90,8 @@ class Prepared:
     folder: RunFolder | None = None
     event: str = "run-began"
     redone: tuple[str, ...] = ()
+    accept: Accept = anything
+    placed: Placed | None = None
 
 
 def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
@@ -81,7 +100,7 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     backends, host = load_backends(), facts.host()
     accelerator = planning.choose_accelerator(request, backends, host)
     at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
-    traits = facts.traits(accelerator, host).model_copy(update=at_hand)
+    traits = topology.traits(accelerator, _asked(request, accelerator, host)).model_copy(update=at_hand)
     chosen, _ = planning.choose_builds(request, backends, traits)
     runtime, notes = choose(
         request.runtime,
@@ -97,6 +116,13 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     return Prepared(planning.plan(request, backends, traits, runtime.kind, notes), runtime, host, backends)
 
 
+def _asked(request: Request, accelerator: Accelerator, host: Host) -> Host:
+    """The host with the GPUs that the request names; a plan for a GPU host may be made on one without."""
+    if accelerator is Accelerator.CPU or not host.gpus:
+        return host
+    return host.model_copy(update={"gpus": chosen_gpus(request.gpus, host.gpus)})
+
+
 def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:
     """The whole run of a request. Gives its folder and whether every cell is sound. A mistake in it is told before
     anybody is waited for."""
@@ -110,7 +136,7 @@ def carry_out(
     console: Console,
     *,
     doing: str = "bench",
-    work: Callable[[Plan, group.Kit, RunFolder], bool] = bench.run,
+    work: Callable[[Plan, Kit, RunFolder], bool] = bench.run,
 ) -> tuple[RunFolder, bool]:
     """Run what is prepared, alone on this host. Gives the run's folder and whether every cell is sound;
     reports are written whatever happens, from what is stored."""
@@ -127,8 +153,9 @@ def carry_out(
             console.say(f"removed {removed}, left by a run that is dead", "yellow")
         folder = _begun(place, prepared)
         console.say(f"run {folder.id}: {count(plan.cells, 'cell')}, results in {folder.path}")
+        stack.callback(retrospect.tell, folder, place.told, console.say)
         stack.callback(folder.write_reports)
-        kit = group.Kit(
+        kit = Kit(
             runtime=prepared.runtime,
             backends=prepared.backends,
             host=prepared.host,
@@ -140,6 +167,8 @@ def carry_out(
             interrupts=interrupts,
             environment=place.environment,
             cache_limit_bytes=place.cache_limit_bytes,
+            accept=prepared.accept,
+            placed=prepared.placed,
         )
         try:
             return folder, work(plan, kit, folder)

@@ -3,23 +3,27 @@ deployment."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import Field, JsonValue, ValidationError
 from tokenizers import Tokenizer
 
 from backends.contract import Deviation, Dialect, RequestField, RequestSpec, Template, Value
-from orchestrator import dolly, drawing, endpoint, judging, measure
+from orchestrator import datasets, dolly, drawing, endpoint, judging, measure
+from orchestrator.artifacts import Store
 from orchestrator.catalog import chat_template, loader
 from orchestrator.catalog.chat_template import ChatTemplate
 from orchestrator.console import Console
-from orchestrator.domain.cell import Cell, CellGroup, Load, RuntimeKind
+from orchestrator.domain.cell import Cell, CellGroup, RuntimeKind, loads
 from orchestrator.domain.provenance import Provenance
-from orchestrator.domain.workload import PromptSource, Workload
+from orchestrator.domain.request import Slo
+from orchestrator.domain.workload import Arrivals, PromptSource, Workload
 from orchestrator.drawing import GUESSED
 from orchestrator.endpoint import Endpoint
 from orchestrator.errors import BenchError, CellError, RequestError
@@ -33,11 +37,14 @@ from orchestrator.load.draw import Draw
 from orchestrator.measure import Target
 from orchestrator.report.headline import one_line
 from orchestrator.runtime.checkout import checkout
+from orchestrator.selftest.run import proof
 from orchestrator.store.runs import RunFolder, run_id
 
 BACKEND = "endpoint"
 RELEASE = "as-found"
 HEALTH = "/health"  # where most engines have it; without one nothing is pinged
+HUB = "hf:"
+_DATA_SET = re.compile(r"hf:([^/@#]+/[^/@#]+)(?:@([^/#]+))?/([^#]+)(?:#(.+))?")
 NEVER = "it was up already: how it was started is not known"
 
 
@@ -50,6 +57,9 @@ class LoadRequest(Value):
     template: Template = Template.MESSAGES
     workload: str = "load"
     users: tuple[int, ...] = ()
+    rates: tuple[float, ...] = ()
+    arrivals: Arrivals | None = None
+    slo: Slo | None = None
     duration_s: float | None = None
     ramp_s: float | None = None
     think_s: float | None = None
@@ -71,7 +81,7 @@ def execute(place: Place, request: LoadRequest, console: Console) -> RunFolder:
         found, doubt = endpoint.find(request.url, request.model)
         if doubt:
             console.say(doubt, "yellow")
-        draw = _draw(place, request, group.workload, found, console)
+        draw = _draw(place, request, group.workload, found, console, interrupts)
         stack.enter_context(place.alone("load", lambda text: console.say(text, "yellow")))
         client = stack.enter_context(LoadClient())
         target = Target(engine=found, client=client, draw=draw, health_path=HEALTH)
@@ -81,7 +91,7 @@ def execute(place: Place, request: LoadRequest, console: Console) -> RunFolder:
         folder = _folder(place, request, group)
         console.say(f"{group.model} at {found.url}, results in {folder.path}", "bold")
         stack.callback(folder.write_reports)
-        provenance = _provenance(draw, request, found)
+        provenance = _provenance(place, draw, request, found)
         with _telemetry(target) as telemetry:
             try:
                 for cell in group.cells:
@@ -118,24 +128,23 @@ def plan(request: LoadRequest) -> CellGroup:
         runtime=RuntimeKind.ENDPOINT,
         dialect=request.dialect,
         workload=workload,
-        loads=tuple(Load(users=u, system_prompt=s) for s in workload.system_prompts for u in workload.users),
+        loads=loads(workload),
     )
 
 
 def _workload(request: LoadRequest) -> Workload:
     base = loader.workload(request.workload)
-    load = {"users": request.users or None, "duration_s": request.duration_s, "ramp_s": request.ramp_s}
+    load = {"duration_s": request.duration_s, "ramp_s": request.ramp_s, "think_s": request.think_s}
     sampling = {"max_tokens": request.max_tokens, "temperature": request.temperature}
-    changes: dict[str, Any] = _given({**load, "think_s": request.think_s})
+    changes: dict[str, Any] = _given({**load, "slo": request.slo}) | _loop(request, base)
     changes["sampling"] = base.sampling.model_dump() | _given(sampling)
     changes["sampling"]["ignore_eos"] = request.ignore_eos or base.sampling.ignore_eos
     if request.prompts is not None:
-        changes["prompts"] = _prompts(request.prompts)
+        changes["prompts"] = _prompts(request.prompts, changes.get("arrivals"))
     try:
         workload = Workload.model_validate(base.model_dump() | changes)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise RequestError(faults, hint="see `levelbench load --help`") from error
+        raise RequestError(loader.faults(error), hint="see `levelbench load --help`") from error
     if any(users < 1 for users in workload.users):
         raise RequestError("users must be 1 or more", hint="for example --users 100")
     if workload.ramp_inside and workload.duration_s <= workload.ramp_s:
@@ -146,14 +155,53 @@ def _workload(request: LoadRequest) -> Workload:
     return workload
 
 
+def _loop(request: LoadRequest, base: Workload) -> dict[str, Any]:
+    """Users make a closed loop, rates and arrivals an open one; neither is the workload's."""
+    if request.users and (request.rates or request.arrivals):
+        raise RequestError(
+            "users are a closed loop, a rate is an open one", hint="give --users, or --rate and --arrivals"
+        )
+    if request.users:
+        return {"users": request.users, "rates": (), "arrivals": None}
+    if not (request.rates or request.arrivals):
+        return {}
+    if request.think_s is not None:
+        raise RequestError("nobody thinks in an open loop", hint="leave --think out")
+    arrivals = request.arrivals or base.arrivals or Arrivals.POISSON
+    rates = request.rates or (() if arrivals is Arrivals.TRACE else base.rates)
+    return {"users": (), "rates": rates, "arrivals": arrivals}
+
+
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _prompts(word: str) -> dict[str, Any]:
-    """One of the sets that come with levelbench, else a file."""
+def _prompts(word: str, arrivals: Arrivals | None) -> dict[str, Any]:
+    """One of the sets that come with levelbench, else a file; of a trace where its times are kept to."""
+    if arrivals is Arrivals.TRACE:
+        return {"source": PromptSource.TRACE, "path": word}
+    if word.startswith(HUB):
+        return _data_set(word)
     known = {source.value for source in (PromptSource.OWN, PromptSource.DOLLY, PromptSource.AUTO)}
     return {"source": word} if word in known else {"source": PromptSource.FILE, "path": word}
+
+
+def _data_set(word: str) -> dict[str, Any]:
+    """`hf:owner/name@revision/file#column`."""
+    found = _DATA_SET.fullmatch(word)
+    if found is None:
+        raise RequestError(
+            f"{word!r} names no file of a data set",
+            hint="for example hf:openai/gsm8k@main/main/train-00000-of-00001.parquet#question",
+        )
+    repository, revision, path, column = found.groups()
+    return {
+        "source": PromptSource.HUB,
+        "repository": repository,
+        "path": path,
+        "column": column,
+        **({"revision": revision} if revision else {}),
+    }
 
 
 def _request_spec(request: LoadRequest, path: str | None) -> RequestSpec:
@@ -166,13 +214,38 @@ def _request_spec(request: LoadRequest, path: str | None) -> RequestSpec:
     )
 
 
-def _draw(place: Place, request: LoadRequest, workload: Workload, found: Endpoint, console: Console) -> Draw:
+def _draw(
+    place: Place,
+    request: LoadRequest,
+    workload: Workload,
+    found: Endpoint,
+    console: Console,
+    interrupts: Interrupts,
+) -> Draw:
     """The prompts. Their lengths are counted by the tokenizer that was named, else guessed and said so."""
     tokenizer, chat = _tokenizer(request)
     dolly_path = place.cache_dir / "prompts" / DOLLY
     dolly.provide(workload.prompts.source, dolly_path, progress=console.step)
     spec = _request_spec(request, found.path)
-    made = drawing.draw(workload, spec, request.model, tokenizer=tokenizer, chat=chat, dolly_path=dolly_path)
+    with TemporaryDirectory(prefix="levelbench-load-") as scratch:
+        means = datasets.Means(
+            store=Store(place.cache_dir, place.cache_limit_bytes),
+            log_path=Path(scratch, "fetch.log"),
+            interrupts=interrupts,
+            progress=console.step,
+            environment=place.environment,
+            token=place.token,
+        )
+        fetched = datasets.provide(workload.prompts, means)
+    made = drawing.draw(
+        workload,
+        spec,
+        request.model,
+        tokenizer=tokenizer,
+        chat=chat,
+        dolly_path=dolly_path,
+        fetched=fetched,
+    )
     told = "" if tokenizer else f", {GUESSED}"
     console.say(f"{len(made.prompts.prompts)} prompts of {made.prompts.name}{told}")
     return made
@@ -232,23 +305,22 @@ def _measure(
     with interrupts.deferred("ending the load; what was measured is kept"):
         with console.phase(f"measure {cell.load.id}"):
             loaded = measure.load(target, cell, console, stop=lambda: interrupts.pending)
-        notes = _notes(loaded, interrupted=interrupts.pending)
+        interrupted = _interrupted(loaded) if interrupts.pending else ()
         samples = telemetry.samples()
         result = judging.result(loaded, samples, provenance, prefix_reset=None)
-        result = result.model_copy(update={"notes": notes})
+        result = result.model_copy(update={"notes": (*result.notes, *interrupted)})
         cell_folder.save(result, exchanges=loaded.record.exchanges, samples=loaded.during(samples))
         folder.journal("cell-ended", cell=cell.id, failed=False)
         console.say(f"    {cell.load.id}: {one_line(result)}")
 
 
-def _notes(loaded: measure.Loaded, *, interrupted: bool) -> tuple[str, ...]:
+def _interrupted(loaded: measure.Loaded) -> tuple[str, ...]:
     lasted_s = (loaded.span.end_ns - loaded.span.start_ns) / 1e9
-    length_s = loaded.cell.group.workload.length_s
-    return (f"interrupted after {lasted_s:.1f} of {length_s:g} s",) if interrupted else ()
+    return (f"interrupted after {lasted_s:.1f} of {loaded.cell.group.workload.length_s:g} s",)
 
 
-def _provenance(draw: Draw, request: LoadRequest, found: Endpoint) -> Provenance:
-    tool = checkout(ROOT)
+def _provenance(place: Place, draw: Draw, request: LoadRequest, found: Endpoint) -> Provenance:
+    tool, host = checkout(ROOT), facts.host()
     sent = tuple(
         Deviation(setting=name, value=str(value), reason="sent with every request, as was asked")
         for name, value in request.fields.items()
@@ -257,7 +329,7 @@ def _provenance(draw: Draw, request: LoadRequest, found: Endpoint) -> Provenance
         levelbench=tool.version,
         git_revision=tool.git_revision,
         git_dirty=tool.git_dirty,
-        host=facts.host(),
+        host=host,
         runtime=RuntimeKind.ENDPOINT,
         runtime_version=NEVER,
         engine_version=found.facts.get("server", "not known"),
@@ -270,4 +342,5 @@ def _provenance(draw: Draw, request: LoadRequest, found: Endpoint) -> Provenance
         packages=tool.packages,
         effective=found.facts,
         deviations=sent,
+        client_selftest=proof(place.cache_dir, host),
     )

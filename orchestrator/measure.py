@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import httpx
 
 from backends.contract import FailureCause, FailureSignature, Gauge, MetricsMap
-from orchestrator import literal
+from orchestrator import literal, retokenised
 from orchestrator.console import Console
 from orchestrator.domain.article import Article, article
-from orchestrator.domain.canary import COMPARED_TOKENS, compared, references
+from orchestrator.domain.canary import COMPARED_TOKENS, MIN_CANARY_PROMPTS, Compared, compared, references
 from orchestrator.domain.cell import Cell, Load
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.metrics import Asked, ClientSide, Metrics, summarise
@@ -25,11 +25,13 @@ from orchestrator.host.prometheus import scrape
 from orchestrator.host.telemetry import ReadingError
 from orchestrator.limits import TokenWatch, no_tokens_s
 from orchestrator.load.client import Live, LoadClient, Record
-from orchestrator.load.dialects import path
-from orchestrator.load.draw import Draw
+from orchestrator.load.dialects import path, uncounted
+from orchestrator.load.draw import Draw, Drawn
 from orchestrator.load.mix import Mixed, mix
+from orchestrator.load.schedule import asked_per_s, length_s, schedule
 from orchestrator.load.spec import LoadSpec
 from orchestrator.ready import require_alive, tail
+from orchestrator.recount import recounted
 from orchestrator.runtime.interface import Deployment, Runtime
 from orchestrator.store.runs import utc_now
 
@@ -57,6 +59,10 @@ class Engine(Protocol):
     @property
     def url(self) -> str: ...
 
+    @property
+    def own_url(self) -> str:
+        """Where its own pages are, also where a serving layer stands before it."""
+
     def require_alive(self) -> None:
         """CellError when it is known to be dead."""
 
@@ -83,6 +89,10 @@ class Deployed:
     @property
     def url(self) -> str:
         return self.deployment.url
+
+    @property
+    def own_url(self) -> str:
+        return self.deployment.engine.url
 
     def require_alive(self) -> None:
         require_alive(self.runtime, self.deployment, self.signatures)
@@ -195,16 +205,18 @@ def _asked_twice(target: Target, system_prompt: SystemPrompt, stall_s: float) ->
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a cell's load came to. `canaries`: how many could be compared, None where nobody looked, and how many
-    of them differed."""
+    """What a cell's load came to. `canaries` is None where nobody looked. `asked_per_s`: how many requests an open loop was to send a second of steady. `notes`: what a
+    reader must know of it besides."""
 
     cell: Cell
     record: Record
     metrics: Metrics
     span: Span
     started_at: str
-    canaries: tuple[int | None, int]
+    canaries: Compared | None
     article: Article | None
+    asked_per_s: float | None
+    notes: tuple[str, ...]
 
     def during(self, samples: Sequence[Sample]) -> list[Sample]:
         """Those that were read while it ran."""
@@ -214,11 +226,15 @@ class Loaded:
 def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], bool] = lambda: False) -> Loaded:
     """The cell's load, and what it came to; `stop` may end it early."""
     workload, users = cell.group.workload, cell.load.users
+    is_open = cell.load.arrivals is not None
     known = target.references.get(cell.load.system_prompt, {})
+    if len(known) < MIN_CANARY_PROMPTS:
+        known = {}
     pings_s = literal.pings_s(target.engine.url, target.health_path) if workload.as_article else ()
     mixed = mix(
         target.draw.bodies(cell.load), target.draw.turns, target.draw.canaries(cell.load) if known else ()
     )
+    due = schedule(cell.load, workload, mixed, target.draw.times_s)
     spec = LoadSpec(
         tag=cell.load.id,
         host=target.engine.host,
@@ -228,7 +244,8 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
         ramp_s=workload.ramp_s,
         bodies=mixed.bodies,
         turns=mixed.turns,
-        length_s=workload.length_s,
+        length_s=length_s(workload, due),
+        due_ns=due,
         think_s=workload.think_s,
         stall_s=workload.stall_s,
         request_s=workload.request_s,
@@ -238,14 +255,18 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
     tokens = TokenWatch(no_tokens_s(workload), target.engine.last_words)
 
     def hear(live: Live) -> None:
-        console.show(users, workload.length_s, live)
+        console.show(cell.load, spec.length_s, live)
         tokens.hear(live)
 
     record = target.send(spec, hear, stop)
-    target.draw.drawn(mixed.drawn([x.prompt for x in record.exchanges]))
+    drawn = target.draw.drawn(mixed.drawn([x.prompt for x in record.exchanges]))
     exchanges = _known(record.exchanges, mixed, expected)
+    if uncounted(target.draw.request.dialect) and target.draw.encode is not None:
+        exchanges = retokenised.counted(exchanges, target.draw.encode)
     if workload.as_article and target.draw.encode is not None:
         exchanges = literal.counted(exchanges, target.draw.encode)
+    if target.draw.encode is not None:
+        exchanges = recounted(exchanges, target.draw.encode)
     record = replace(record, exchanges=exchanges)
     span = Span(
         start_ns=record.start_ns,
@@ -256,7 +277,7 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
         record.exchanges,
         span,
         window_s=workload.window_s,
-        asked=Asked(users=users, think_s=workload.think_s),
+        asked=Asked(users=None if is_open else users, think_s=workload.think_s, slo=workload.slo),
         client=ClientSide(
             cpu_s=record.client_cpu_s,
             late_s=record.client_late_s,
@@ -270,9 +291,18 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
         metrics,
         span,
         started_at,
-        compared(exchanges, known) if known else (None, 0),
+        compared(exchanges, known) if known else None,
         article(exchanges, span, metrics, pings_s) if workload.as_article else None,
+        asked_per_s(due, metrics.steady_start_s, metrics.steady_length_s),
+        tuple(_notes(spec, record, drawn)),
     )
+
+
+def _notes(spec: LoadSpec, record: Record, drawn: Drawn) -> Iterator[str]:
+    if drawn.again:
+        yield f"{drawn.again:,} of {drawn.count:,} prompts had been sent before: the set has {drawn.of:,}"
+    if record.held:
+        yield f"{record.held:,} requests were due while {spec.users:,} were in flight, the most there may be: they waited"
 
 
 def _known(
@@ -309,7 +339,7 @@ def reset_prefix_cache(target: Target) -> str:
     if target.reset_path is None:
         return ""
     try:
-        reply = httpx.post(target.engine.url + target.reset_path, timeout=RESET_S, trust_env=False)
+        reply = httpx.post(target.engine.own_url + target.reset_path, timeout=RESET_S, trust_env=False)
     except httpx.HTTPError as error:
         return f"POST {target.reset_path}: {type(error).__name__}: {error}"
     return "" if reply.is_success else f"POST {target.reset_path}: {reply.status_code}"
@@ -319,7 +349,7 @@ def _busy(target: Target) -> bool:
     if target.metrics is None:
         return False
     try:
-        values = scrape(target.engine.url, target.metrics)
+        values = scrape(target.engine.own_url, target.metrics)
     except ReadingError:
         return True
     gauges = (f"metrics.{g.value}" for g in (Gauge.RUNNING, Gauge.WAITING))

@@ -15,7 +15,7 @@ from orchestrator.domain import history
 from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
 from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.errors import RequestError, unknown
-from orchestrator.host import facts
+from orchestrator.host import facts, topology
 from orchestrator.invocation import Place, Prepared
 from orchestrator.matrix import Wish
 from orchestrator.runtime.choice import choose
@@ -36,7 +36,7 @@ def prepare(place: Place, wish: Wish, *, pull: bool) -> Prepared:
     at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
 
     def traits(accelerator: Accelerator) -> HostTraits:
-        return facts.traits(accelerator, host).model_copy(update=at_hand)
+        return topology.traits(accelerator, host).model_copy(update=at_hand)
 
     found = matrix.choices(
         wish, backends, lambda request: planning.choose_accelerator(request, backends, host), traits
@@ -81,6 +81,11 @@ def resume(place: Place, name: str, console: Console, *, only_failed: bool) -> t
         return _only_failed(found, folder) if only_failed else found
 
     return invocation.carry_out(place, prepared, console, doing=f"resume {name}")
+
+
+def was_cut_short(runs_dir: Path, name: str) -> bool:
+    """Whether there is such a run, and it never came to its end."""
+    return (runs_dir / name / RUN).is_file() and not RunFolder.find(runs_dir, name).is_over
 
 
 def run_group(place: Place, run_path: Path, group_id: str, console: Console) -> tuple[RunFolder, bool]:

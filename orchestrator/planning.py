@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from backends import NATIVE
 from backends.contract import (
     Accelerator,
     Backend,
@@ -16,21 +17,29 @@ from backends.contract import (
     Profile,
     Refusal,
     Release,
-    RequestField,
     ServeSpec,
     Setup,
     StepSpec,
     Value,
 )
+from orchestrator import layering
 from orchestrator.catalog import loader
-from orchestrator.domain.cell import AcceleratorChoice, CellGroup, Load, Role, RuntimeChoice, RuntimeKind
+from orchestrator.domain.cell import (
+    AcceleratorChoice,
+    CellGroup,
+    Load,
+    Role,
+    RuntimeChoice,
+    RuntimeKind,
+    loads,
+)
 from orchestrator.domain.model import Model
 from orchestrator.domain.plan import GroupPlan, Plan, Refused, artifact_label
 from orchestrator.domain.provenance import Host
 from orchestrator.domain.workload import Workload
 from orchestrator.errors import RequestError, unknown
 from orchestrator.launching import amend, check, words_for
-from orchestrator.load.dialects import carries
+from orchestrator.refusals import refusal
 from orchestrator.render import render
 from quantize import methods
 
@@ -47,10 +56,12 @@ class Request(Value):
     profile: Profile = Profile.DEFAULTS
     prefix_caching: PrefixCaching = PrefixCaching.PROFILE
     extra_args: tuple[str, ...] = ()
+    gpus: str = "1"
     workload: str | None = None
     users: tuple[int, ...] = ()
     duration_s: float | None = Field(default=None, gt=0)
     accelerator: AcceleratorChoice = AcceleratorChoice.AUTO
+    serving: tuple[str, ...] = (NATIVE,)
     runtime: RuntimeChoice = RuntimeChoice.AUTO
     base: str | None = None
     port: int = Field(default=0, ge=0, le=65535)
@@ -108,8 +119,9 @@ def plan(
 ) -> Plan:
     """Everything that will happen, in order."""
     chosen, refused = choose_builds(request, backends, host)
-    groups = tuple(group(request, backends[c.backend], c, runtime) for c in chosen)
-    return Plan(groups=groups, refused=tuple(refused), notes=notes)
+    natives = [group(request, backends[c.backend], c, runtime) for c in chosen]
+    groups, without_layer = layering.served(natives, request.serving, backends)
+    return Plan(groups=groups, refused=(*refused, *without_layer), notes=notes)
 
 
 def choose_accelerator(request: Request, backends: Mapping[str, Backend], host: Host) -> Accelerator:
@@ -136,6 +148,8 @@ def shape(request: Request, accelerator: Accelerator) -> Workload:
     if any(n < 1 for n in request.users):
         raise RequestError("users must be 1 or more", hint="for example USERS=1,4,16")
     changes: dict[str, object] = {}
+    if request.users and workload.arrivals is not None:
+        raise RequestError(f"{name!r} is an open loop: it has no users", hint="set its rates in a file")
     if request.users:
         changes["users"] = tuple(dict.fromkeys(request.users))
     if request.duration_s is not None:
@@ -182,10 +196,10 @@ def _choose(
     refusals = []
     for model in models:
         setup = _setup(request, backend, build, model, host)
-        refusal = _refusal(request, backend, setup, workload)
-        if refusal is None:
+        found = refusal(request.runtime, backend, setup, workload)
+        if found is None:
             return Chosen(backend=name, model=model, setup=setup)
-        refusals.append(refusal)
+        refusals.append(found)
     alternatives = [r.alternative for r in refusals if r.alternative]
     return Refusal(
         reason="; ".join(dict.fromkeys(r.reason for r in refusals)),
@@ -215,7 +229,7 @@ def _instead(
         if build is None:
             return False
         setup = _setup(request, backend, build, loader.model(model_id), host)
-        return _refusal(request, backend, setup, workload) is None
+        return refusal(request.runtime, backend, setup, workload) is None
 
     asked = [model.id for model in loader.choices(request.model)]
     kin = [family for family in loader.families().values() if request.model in family.models]
@@ -253,65 +267,6 @@ def _no_build(
     return Refusal(reason=reason, alternative=" or ".join([*own, *others]) or None)
 
 
-def _refusal(request: Request, backend: Backend, setup: Setup, workload: Workload) -> Refusal | None:
-    return (
-        _unreachable(request, setup.build)
-        or backend.supports(setup)
-        or _too_large(setup)
-        or _no_prefix_switch(backend, setup)
-        or _no_fixed_lengths(backend, setup, workload)
-        or _no_cut_tail(backend, setup, workload)
-    )
-
-
-def _unreachable(request: Request, build: Build) -> Refusal | None:
-    """Why a build cannot be had in the runtime that was asked for."""
-    if request.runtime is RuntimeChoice.PROCESS and not build.packages:
-        reason = f"{build.version} comes as an image only, and no process can run it"
-        return Refusal(reason=reason, alternative="RUNTIME=docker")
-    return None
-
-
-def _too_large(setup: Setup) -> Refusal | None:
-    """Weights that alone fill the GPU leave no room for a single token's KV cache."""
-    model, memory_bytes = setup.model, setup.host.gpu_memory_bytes
-    if memory_bytes is None or model.served_bytes < memory_bytes:
-        return None
-    held, there = model.served_bytes / 1e9, memory_bytes / 1e9
-    return Refusal(
-        reason=f"{model.id} takes {held:.0f} GB of the GPU's {there:.0f} GB",
-        alternative="a smaller or a quantised model",
-    )
-
-
-def _no_prefix_switch(backend: Backend, setup: Setup) -> Refusal | None:
-    asked, cache = setup.prefix_caching, backend.prefix_cache(setup.build)
-    if asked is PrefixCaching.PROFILE or (cache.default_on is not None and cache.can_switch):
-        return None
-    if cache.default_on is None:
-        if asked is PrefixCaching.OFF:
-            return None
-        return Refusal(reason=f"{setup.build.version} has no prefix cache", alternative="PREFIX_CACHE=off")
-    if cache.default_on is (asked is PrefixCaching.ON):
-        return None
-    return Refusal(reason=f"{setup.build.version} cannot switch its prefix cache {asked.value}")
-
-
-def _no_fixed_lengths(backend: Backend, setup: Setup, workload: Workload) -> Refusal | None:
-    if not workload.sampling.ignore_eos or carries(backend.request(setup), RequestField.IGNORE_EOS):
-        return None
-    reason = f"{setup.build.version} cannot be told to ignore the end of an answer, as {workload.id} asks"
-    return Refusal(reason=reason, alternative="a workload with natural lengths")
-
-
-def _no_cut_tail(backend: Backend, setup: Setup, workload: Workload) -> Refusal | None:
-    """A top_p of 1 cuts nothing: a release that is not told it does the same."""
-    if workload.sampling.top_p == 1 or RequestField.TOP_P not in backend.request(setup).refused:
-        return None
-    reason = f"{setup.build.version} is not told a top_p, and {workload.id} asks for one"
-    return Refusal(reason=reason, alternative="a workload with top_p 1")
-
-
 def _nothing_left(refused: list[Refused]) -> RequestError:
     reasons = "; ".join(f"{r.backend}: {r.refusal.reason}" for r in refused)
     alternatives = [r.refusal.alternative for r in refused if r.refusal.alternative]
@@ -328,7 +283,6 @@ def group(request: Request, backend: Backend, chosen: Chosen, runtime: RuntimeKi
     check((*steps, launch.serve))
     _require_inputs(steps, launch.serve)
     base = build.based_on(request.base)
-    every = tuple(Load(users=u, system_prompt=s) for s in workload.system_prompts for u in workload.users)
     cells = CellGroup(
         backend=chosen.backend,
         release=build.release,
@@ -339,10 +293,11 @@ def group(request: Request, backend: Backend, chosen: Chosen, runtime: RuntimeKi
         profile=request.profile,
         prefix_caching=request.prefix_caching,
         extra_args=extra,
+        gpus=request.gpus,
         runtime=runtime,
         dialect=asked.dialect,
         workload=workload,
-        loads=request.loads or every,
+        loads=request.loads or loads(workload),
         role=request.role,
         mark=request.mark,
     )

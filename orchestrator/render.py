@@ -10,6 +10,7 @@ from backends.contract import ImageSpec
 
 FOLDER = Path(__file__).resolve().parent.parent / "dockerfiles"
 FILES_IN_IMAGE = "/opt/levelbench"
+LAYER_IN_IMAGE = "/opt/serving"
 
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(FOLDER),
@@ -23,5 +24,9 @@ _ENVIRONMENT = Environment(
 
 def render(spec: ImageSpec, *, base: str) -> str:
     """The Dockerfile of an image on a base; an unknown name in a template is an error."""
-    template = _ENVIRONMENT.get_template(spec.template)
-    return template.render(spec=spec, build=spec.build, base=base, files=FILES_IN_IMAGE)
+    names = {"spec": spec, "build": spec.build, "base": base, "files": FILES_IN_IMAGE}
+    engine = _ENVIRONMENT.get_template(spec.template).render(names)
+    if spec.layer is None:
+        return engine
+    around = _ENVIRONMENT.get_template(spec.layer.template)
+    return around.render(names, engine=engine, layer=LAYER_IN_IMAGE)

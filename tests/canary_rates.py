@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from orchestrator import invocation, measure
 from orchestrator.console import Console
-from orchestrator.domain.canary import compared
+from orchestrator.domain.canary import Compared, compared
 from orchestrator.domain.cell import RuntimeChoice
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.invocation import Place
@@ -40,7 +40,7 @@ def common_tokens(x: Exchange, told: str) -> int:
     return found
 
 
-def told(exchanges: Sequence[Exchange], known: Mapping[int, str]) -> tuple[int, int]:
+def told(exchanges: Sequence[Exchange], known: Mapping[int, str]) -> Compared:
     """Print a row, and go on as a measurement does."""
     fit = [x for x in exchanges if x.canary in known and x.outcome is Outcome.OK]
     whole = [(x, known[x.canary or 0]) for x in fit]

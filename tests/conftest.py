@@ -4,14 +4,18 @@ under test, each with an image and a teardown."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pynvml
 import pytest
 from hypothesis import HealthCheck, settings
 
 from orchestrator.host import locks
+from tests.fakes import nvml
+from tests.fakes.nvml import Stub
 from tests.runtime import made
 
 REAL_PARTS = {
@@ -19,6 +23,8 @@ REAL_PARTS = {
     "docker": "needs a Docker daemon and a base image: make test MARK=docker",
     "tools": "installs and runs every quantiser: make test MARK=tools",
     "night": "runs a night of 60 cells, which takes minutes: make test MARK=night",
+    "browser": "looks at pages in a real Chromium: make test MARK=browser",
+    "slurm": "starts a real Slurm, and needs slurm-wlm and munge: make test MARK=slurm",
     "engine": "installs and drives a real engine: make test MARK=engine",
 }
 
@@ -30,6 +36,7 @@ REAPING = {
     "test_invocation.py",
     "test_end_to_end.py",
     "test_cli.py",
+    "test_reproduce_real.py",
     "test_cli_nights.py",
     "test_nights.py",
     "test_crashes.py",
@@ -68,6 +75,24 @@ def own_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(locks, "PLACES", (place,))
         patch.setenv("LEVELBENCH_LOCK", str(place / locks.HOST))
         yield
+
+
+@pytest.fixture(scope="session")
+def nvml_library_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if nvml.compiler() is None:
+        pytest.skip("no C compiler here to make the NVML stub")
+    return nvml.build(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def nvml_stub(nvml_library_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
+    """The stub as the library that pynvml has loaded in this process; one healthy GPU until scripted."""
+    stub = Stub(nvml_library_path, tmp_path / "nvml-script")
+    stub.script()
+    monkeypatch.setenv(nvml.SCRIPT_VARIABLE, str(stub.script_path))
+    monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(nvml_library_path)))
+    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+    return stub
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from backends import load_backends
+from backends import load_backends, load_layers
 from backends.contract import (
     Accelerator,
     Backend,
@@ -24,7 +24,11 @@ from backends.contract import (
     Setup,
     StepSpec,
 )
+from orchestrator import planning
 from orchestrator.catalog import loader
+from orchestrator.domain.cell import RuntimeKind
+from orchestrator.domain.plan import GroupPlan
+from orchestrator.planning import Request
 from orchestrator.render import render
 from orchestrator.report.backends import END, page
 
@@ -127,7 +131,37 @@ def texts() -> dict[str, Callable[[], str]]:
     found: dict[str, Callable[[], str]] = {f"{case.stem}.Dockerfile": case.dockerfile for case in CASES}
     for name, image in STEP_IMAGES.items():
         found[f"{name}.Dockerfile"] = partial(render, image, base=image.build.base)
+    for plan in layered():
+        stem = (
+            f"{plan.group.backend}-{plan.group.release}-{plan.image.build.accelerator.value}-{_layer(plan)}"
+        )
+        found[f"{stem}.Dockerfile"] = partial(str, plan.dockerfile)
+        found[f"{stem}.argv.json"] = partial(_launched, plan)
     return found | {f"{case}.argv.json": partial(Case.argv, case) for case in CASES}
+
+
+def layered() -> Iterator[GroupPlan]:
+    """Each release of each serving layer before an engine of packages and one that comes as an image."""
+    backends = load_backends()
+    every = tuple(f"{layer.name}@{r.id}" for layer in load_layers().values() for r in layer.releases)
+    for backend, release, accelerator in (
+        ("llama-cpp", "current", Accelerator.CPU),
+        ("vllm", "2024-06", Accelerator.CUDA),
+    ):
+        model = MODELS[accelerator][0]
+        request = Request(backends=(backend,), release=release, model=model, serving=every)
+        yield from planning.plan(request, backends, HOSTS[accelerator], RuntimeKind.DOCKER).groups
+
+
+def _layer(plan: GroupPlan) -> str:
+    assert plan.group.serving is not None
+    return plan.group.serving.id
+
+
+def _launched(plan: GroupPlan) -> str:
+    serve = plan.serve
+    files = {file.path: file.text.splitlines() for file in serve.files}
+    return json.dumps({"argv": serve.argv, "env": serve.env, "files": files}, indent=2) + "\n"
 
 
 def documented() -> str:

@@ -14,7 +14,7 @@ import resource
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +31,14 @@ from orchestrator.artifacts import Progress
 from orchestrator.catalog import loader
 from orchestrator.console import Console
 from orchestrator.domain.cell import RuntimeKind
+from orchestrator.domain.cleanroom import Wanted
 from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.domain.provenance import Gpu, Host, Image
 from orchestrator.domain.result import Result
-from orchestrator.host import sources
+from orchestrator.host.gate import Gate
+from orchestrator.host.watch import GpuWatch
 from orchestrator.interrupts import Interrupts
+from orchestrator.kit import Kit
 from orchestrator.planning import Request
 from orchestrator.render import FOLDER
 from orchestrator.runtime.checkout import Checkout
@@ -251,9 +254,9 @@ class Rig:
         finally:
             runtime.close()
 
-    def _kit(self, runtime: StandInRuntime, card: Gpu) -> group.Kit:
+    def _kit(self, runtime: StandInRuntime, card: Gpu) -> Kit:
         console = Console(self.screen)
-        return group.Kit(
+        return Kit(
             runtime=runtime,
             backends=load_backends(),
             host=Host(
@@ -286,8 +289,18 @@ def hub(model_id: str, files: Mapping[str, bytes]) -> Iterator[FakeHub]:
         yield found
 
 
+def no_cards(patch: Callable[[object, str, object], object]) -> None:
+    """The host's GPU is made up: nothing can be asked of it."""
+
+    def without(cache_dir: Path, wanted: Wanted, *rest: Any) -> Gate:
+        return Gate(cache_dir, wanted.model_copy(update={"gpus": ()}), *rest)
+
+    patch(group, "Gate", without)
+    patch(group, "GpuWatch", lambda _, ours: GpuWatch((), ours))
+
+
 def main(plan_path: str, stand_ins_path: str, hub_url: str, folder: str) -> None:
-    vars(sources)["gpu_sources"] = lambda _: ()
+    no_cards(setattr)
     images = {k: Image.model_validate(v) for k, v in json.loads(Path(stand_ins_path).read_bytes()).items()}
     rig = Rig(Path(folder), images, hub_url)
     rig.run(Plan.model_validate_json(Path(plan_path).read_bytes()))

@@ -29,7 +29,7 @@ from backends.contract import (
     StepSpec,
     Template,
 )
-from orchestrator import bench, group, measure, planning, steps
+from orchestrator import bench, measure, planning, steps
 from orchestrator.artifacts import Artifact
 from orchestrator.catalog import chat_template, loader
 from orchestrator.console import Console
@@ -41,8 +41,10 @@ from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Phase, Result
 from orchestrator.errors import BenchError, CellError, HostError, Interrupted
 from orchestrator.host import sources
+from orchestrator.host.gate import Pace
 from orchestrator.host.telemetry import Source
 from orchestrator.interrupts import Interrupts
+from orchestrator.kit import Kit
 from orchestrator.load.client import LoadClient
 from orchestrator.planning import Request
 from orchestrator.report.records import State as Stored
@@ -82,9 +84,9 @@ class Rig:
     names: tuple[str, ...] = ("one",)
     client: FakeClient | None = None
 
-    def kit(self) -> group.Kit:
+    def kit(self) -> Kit:
         console = Console(self.screen)
-        return group.Kit(
+        return Kit(
             runtime=self.runtime,
             backends={name: FakeBackend(name) for name in self.names},
             host=HOST,
@@ -94,6 +96,7 @@ class Rig:
             token=None,
             console=console,
             interrupts=Interrupts(console.say),
+            pace=Pace(poll_s=0.01, before_s=1.0, after_s=1.0),
         )
 
     def rendered(self, template: Template) -> Plan:
@@ -178,9 +181,10 @@ def test_every_load_begins_on_an_engine_that_has_settled(rig: Rig, monkeypatch: 
 def test_the_journal_tells_it_all(rig: Rig) -> None:
     """Each phase's beginning and end, each cell's end and the run's are noted in order."""
     rig.run()
-    phases = ["image", "weights", "up", "ready", "warm-up"]
+    phases = ["image", "weights", "gate before", "up", "ready", "warm-up"]
     before = [f"{edge} {p}" for p in phases for edge in ("phase-began", "phase-ended")]
     before.insert(3, "step-ended weights")
+    before.insert(6, "gate")
 
     loads = [
         [
@@ -195,7 +199,8 @@ def test_the_journal_tells_it_all(rig: Rig) -> None:
         "group-began",
         *before,
         *(event for events in loads for event in events),
-        *("phase-began down", "phase-ended down", "group-ended", "run-ended"),
+        *("phase-began down", "phase-ended down"),
+        *("phase-began gate after", "gate", "phase-ended gate after", "group-ended", "run-ended"),
     ]
 
 
@@ -213,9 +218,8 @@ def test_a_result_says_what_it_came_from(rig: Rig) -> None:
     assert result.provenance.weights_digest.startswith("sha256:")
     assert "levelbench-own" == result.provenance.prompts_name
     assert "--port" in {d.setting for d in result.provenance.deviations}
-    assert {Phase.IMAGE, Phase.WEIGHTS, Phase.UP, Phase.READY, Phase.WARMUP, Phase.MEASURE} == set(
-        result.phases_s
-    )
+    before = {Phase.IMAGE, Phase.WEIGHTS, Phase.GATE, Phase.UP, Phase.READY, Phase.WARMUP}
+    assert {*before, Phase.MEASURE} == set(result.phases_s)
 
 
 def test_no_prompt_is_sent_twice_while_fresh_ones_are_left(rig: Rig) -> None:
@@ -600,10 +604,10 @@ def test_telemetry_that_raises_spoils_no_figures(rig: Rig, monkeypatch: pytest.M
 def test_telemetry_that_cannot_be_set_up_ends_the_run(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU that is lost is the host's fault; the engine is taken down."""
 
-    def lost(_: object) -> tuple[Source, ...]:
+    def lost() -> Source:
         raise HostError("the GPU is lost", hint="reboot")
 
-    monkeypatch.setattr(sources, "gpu_sources", lost)
+    monkeypatch.setattr(sources, "host_source", lost)
     with pytest.raises(HostError, match="lost"):
         rig.run()
 

@@ -535,7 +535,7 @@ def test_help_names_the_exit_codes(typed: Typed) -> None:
     text = " ".join(typed("--help").output.split())
 
     assert (
-        "0 done, 2 bad request, 3 this host cannot, 4 a cell failed or its figures are invalid, 130 interrupted"
-        in text.replace("│ ", "")
+        "0 done, 2 bad request, 3 this host cannot, 4 a cell failed or its figures are invalid, 5 not reproduced, "
+        "130 interrupted" in text.replace("│ ", "")
     )
     assert all(name in text for name in ("bench", "plan", "report", "doctor", "clean"))

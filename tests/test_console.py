@@ -7,8 +7,12 @@ from io import StringIO
 import pytest
 
 from orchestrator.console import Console, live_line
+from orchestrator.domain.cell import Load
+from orchestrator.domain.workload import Arrivals, SystemPrompt
 from orchestrator.errors import CellError, HostError, Interrupted
 from orchestrator.load.client import Live
+
+FOUR = Load(users=4, system_prompt=SystemPrompt.WITHOUT)
 
 
 class Terminal(StringIO):
@@ -25,16 +29,23 @@ def live(elapsed_s: float = 5.0, ttft_s: float | None = 0.0421) -> Live:
     return Live(elapsed_s=elapsed_s, users=3, ended=7, failed=1, tokens_per_s=123.4, ttft_s=ttft_s)
 
 
+def test_live_line_of_an_open_loop_tells_what_is_in_flight() -> None:
+    """There are no users to count."""
+    load = Load(users=1024, system_prompt=SystemPrompt.WITHOUT, arrivals=Arrivals.POISSON, rate_per_s=5)
+
+    assert "       5 s  in flight 3  requests 7" in live_line(load, 12.0, live())
+
+
 def test_live_line_tells_all() -> None:
     """Time, users, requests, rate, TTFT, errors, time left."""
     expected = "       5 s  users 3/4  requests 7  123 tok/s  TTFT 42 ms  errors 1  7 s left"
 
-    assert expected == live_line(4, 12.0, live())
+    assert expected == live_line(FOUR, 12.0, live())
 
 
 def test_live_line_before_the_first_token() -> None:
     """A time that is not known is not zero; time left never is negative."""
-    line = live_line(4, 12.0, live(13.0, None))
+    line = live_line(FOUR, 12.0, live(13.0, None))
 
     assert "TTFT -  " in line
     assert line.endswith(" 0 s left")
@@ -90,7 +101,7 @@ def test_without_a_terminal_a_line_comes_every_five_seconds(screen: StringIO) ->
     console = Console(screen, clock=lambda: next(clock))
     with console.phase("measure"):
         for second in range(1, 12):
-            console.show(4, 12.0, live(float(second)))
+            console.show(FOUR, 12.0, live(float(second)))
     told = [line.split("  users")[0].strip() for line in screen.getvalue().splitlines()[1:-1]]
 
     assert 1 < len(told) < 5
@@ -102,7 +113,7 @@ def test_each_phase_begins_with_a_line(screen: StringIO) -> None:
     console = Console(screen)
     for _ in range(2):
         with console.phase("measure"):
-            console.show(4, 12.0, live(1.0))
+            console.show(FOUR, 12.0, live(1.0))
 
     assert 2 == screen.getvalue().count("users 3/4")
 
@@ -113,7 +124,7 @@ def test_on_a_terminal_the_line_is_rewritten(monkeypatch: pytest.MonkeyPatch) ->
     screen = Terminal()
     console = Console(screen)
     with console.phase("measure"):
-        console.show(4, 12.0, live())
+        console.show(FOUR, 12.0, live())
         console.step("still here")
 
     assert console.is_terminal

@@ -52,8 +52,8 @@ class Bench:
         settings = ("--runs", str(self.runs), "--cache", str(self.cache), "--base-image", BASE)
         return [sys.executable, "-c", PROGRAM, *settings, *words]
 
-    def start(self, users: str, duration_s: float) -> subprocess.Popen[str]:
-        load = ("--users", users, "--duration", str(duration_s))
+    def start(self, users: str, duration_s: float, serving: str = "native") -> subprocess.Popen[str]:
+        load = ("--users", users, "--duration", str(duration_s), "--serving", serving)
         return subprocess.Popen(
             self.argv("bench", "--runtime", self.runtime, "--model", "tiny", *load),
             cwd=ROOT,
@@ -64,9 +64,9 @@ class Bench:
             start_new_session=True,
         )
 
-    def run(self, users: str = "1,2", duration_s: float = 2.0) -> tuple[int, str]:
+    def run(self, users: str = "1,2", duration_s: float = 2.0, serving: str = "native") -> tuple[int, str]:
         """Exit code and everything that was printed."""
-        with self.start(users, duration_s) as process:
+        with self.start(users, duration_s, serving) as process:
             output = process.communicate(timeout=240)[0]
         return process.returncode, output
 
@@ -180,7 +180,7 @@ def test_bench_ends_in_a_report(bench: Bench) -> None:
     code, output = bench.run()
 
     assert 0 == code, output
-    assert {"run.json", "journal.jsonl", "cells", "logs", "report.md", "results.csv"} == {
+    assert {"run.json", "journal.jsonl", "cells", "gates", "logs", "report.md", "results.csv"} == {
         p.name for p in bench.run_folder.iterdir()
     }
     for load in ("u1", "u2"):
@@ -194,6 +194,25 @@ def test_bench_ends_in_a_report(bench: Bench) -> None:
     rows = list(csv.reader((bench.run_folder / "results.csv").read_text().splitlines()))
     assert 3 == len(rows)
     assert "llama-cpp" in (bench.run_folder / "report.md").read_text()
+
+
+def test_an_engine_is_measured_with_and_without_a_serving_layer(bench: Bench) -> None:
+    """Both ways have figures, the layer's answers are counted by the tokenizer and agree with the engine's own
+    counter, and the report tells them apart."""
+    code, output = bench.run("2", serving="native,bentoml@2024-06")
+
+    assert 0 == code, output
+    native, layered = (bench.result(f"{way}-u2") for way in ("defaults", "bentoml-2024-06"))
+    assert [None, "BentoML 1.2.16"] == [r["provenance"]["serving"] for r in (native, layered)]
+    assert {"tokenizer"} == set(layered["metrics"]["tokens_from"])
+    assert {} == layered["metrics"]["errors"]
+    assert layered["metrics"]["completed"] > 3, output
+    assert layered["provenance"]["effective"]["slots"] == native["provenance"]["effective"]["slots"]
+    assert layered["evidence"]["engine_tokens"] > 0
+    assert "SERVING" in {d["setting"] for d in layered["provenance"]["deviations"]}
+    report = (bench.run_folder / "report.md").read_text()
+    assert "behind BentoML 1.2.16" in report
+    assert "native" in report
 
 
 def test_killed_engine_is_told_with_its_last_words(bench: Bench) -> None:

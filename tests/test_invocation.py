@@ -67,9 +67,17 @@ def test_run_ends_with_reports(place: Place, runtime: FakeRuntime) -> None:
     folder, complete, said = execute(place)
 
     assert complete
-    assert {"run.json", "journal.jsonl", "cells", "report.md", "results.csv", "ledger.json", "logs"} == {
-        p.name for p in folder.path.iterdir()
-    }
+    assert {
+        "run.json",
+        "journal.jsonl",
+        "cells",
+        "report.md",
+        "report.html",
+        "results.csv",
+        "ledger.json",
+        "logs",
+        "gates",
+    } == {p.name for p in folder.path.iterdir()}
     assert folder.path == (place.runs_dir / "latest").resolve()
     assert "a note\n" in said
     assert f"run {folder.id}: 1 cell, results in {folder.path}" in said
@@ -80,7 +88,9 @@ def test_leftovers_are_removed_before_anything_is_started(
 ) -> None:
     """They would be measured too; each is named."""
 
-    def reap() -> tuple[str, ...]:
+    def reap(*, dry_run: bool = False) -> tuple[str, ...]:
+        if dry_run:
+            return ()
         runtime.calls.append("reap")
         return ("old-engine",)
 

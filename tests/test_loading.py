@@ -23,6 +23,7 @@ from orchestrator.cli import app
 from orchestrator.console import Console
 from orchestrator.domain.exchange import CountedBy, Outcome
 from orchestrator.domain.reasons import Reason
+from orchestrator.domain.workload import Arrivals
 from orchestrator.errors import BenchError, CellError, RequestError
 from orchestrator.invocation import Place
 from orchestrator.loading import LoadRequest
@@ -302,6 +303,12 @@ def test_an_endpoint_that_refuses_is_not_measured(place: Place) -> None:
         ({"template": Template.TEXT, "dialect": Dialect.OPENAI_CHAT}, "takes no prompts as text"),
         ({"template": Template.TEXT, "dialect": Dialect.OPENAI_COMPLETIONS}, "rendered here"),
         ({"dialect": Dialect.GENERATE_STREAM, "ignore_eos": True}, "cannot be told to ignore"),
+        ({"users": (1,), "rates": (5.0,)}, "users are a closed loop, a rate is an open one"),
+        ({"users": (), "rates": (5.0,), "think_s": 1.0}, "nobody thinks in an open loop"),
+        ({"users": (), "arrivals": Arrivals.POISSON}, "^poisson arrivals need rates"),
+        ({"users": (), "arrivals": Arrivals.TRACE}, "need its prompts"),
+        ({"users": (), "rates": (-1.0,)}, "greater than 0"),
+        ({"prompts": "hf:owner/name"}, "names no file of a data set"),
         ({"tokenizer": Path("nowhere")}, "cannot read a tokenizer from nowhere"),
         ({"prompts": "nowhere.jsonl"}, "cannot read prompts from nowhere.jsonl"),
     ],

@@ -11,9 +11,9 @@ from backends.contract import Accelerator, HostTraits
 from orchestrator import matrix
 from orchestrator.catalog.matrices import MatrixFile
 from orchestrator.domain.cell import Load, Role, RuntimeKind
-from orchestrator.domain.matrix import Matrix, Pattern, expand
+from orchestrator.domain.matrix import Matrix, Pattern, expand, faults
 from orchestrator.domain.plan import Plan
-from orchestrator.domain.workload import SystemPrompt, Workload
+from orchestrator.domain.workload import Arrivals, SystemPrompt, Workload
 from orchestrator.errors import RequestError
 from orchestrator.matrix import Wish
 from tests.fakes.backend import FakeBackend
@@ -169,6 +169,16 @@ def test_options_of_an_engine_go_to_that_engine() -> None:
         name: request.extra_args for name, request in by_backend.items()
     }
     assert by_backend["second"].mark.startswith("args-")
+
+
+def test_an_open_loop_is_no_workload_of_a_matrix() -> None:
+    """Its loads are rates, and a cell of a matrix is told by its users."""
+    rated = Workload(id="o", title="o", arrivals=Arrivals.POISSON, rates=(1.0,), ramp_s=1, duration_s=10)
+    asked = Matrix.model_validate({"title": "m", "axes": {**AXES, "workload": ["short", "o"]}})
+
+    assert [(("axes", "workload"), "o is an open loop, and the cells of a matrix have users")] == faults(
+        asked, {**WORKLOADS, "o": rated}
+    )
 
 
 def test_a_plan_is_a_lock_file() -> None:

@@ -147,7 +147,8 @@ def test_load_is_the_workloads(tmp_path: Path) -> None:
     assert (short.stall_s, short.request_s, None) == (spec.stall_s, spec.request_s, spec.requests)
     assert round(short.ramp_s * 1e9) == loaded.span.steady_ns - loaded.span.start_ns
     assert 2 == len(loaded.record.exchanges)
-    assert loaded.metrics.client_cpu_share == pytest.approx(0.01 / short.length_s)
+    length_s = (loaded.record.end_ns - loaded.record.start_ns) / 1e9
+    assert loaded.metrics.client_cpu_share == pytest.approx(loaded.record.client_cpu_s / length_s)
 
 
 def test_each_exchange_knows_how_long_its_prompt_should_have_been(
@@ -259,3 +260,29 @@ def test_reset_of_an_engine_that_is_gone_says_so(tmp_path: Path) -> None:
     t.reset_path = "/reset"
 
     assert measure.reset_prefix_cache(t).startswith("POST /reset: ConnectError")
+
+
+def test_an_engines_own_pages_are_asked_past_a_serving_layer(tmp_path: Path) -> None:
+    """Its cache and its figures are on its own port; requests go to the layer's."""
+    with FakeEngine(steady(), posts={"/reset": 200}) as engine:
+        t = target(tmp_path)
+        assert isinstance(t.engine, Deployed)
+        behind = dataclasses.replace(t.engine.deployment, engine_port=engine.port)
+        t.engine = dataclasses.replace(t.engine, deployment=behind)
+        t.reset_path = "/reset"
+        assert "" == measure.reset_prefix_cache(t)
+
+    assert 9 == t.engine.port
+    assert ["/reset"] == engine.posted
+
+
+def test_plain_text_is_counted_by_the_tokenizer(tmp_path: Path) -> None:
+    """Where the wire shape states no count; what it does state is left alone."""
+    answer = dataclasses.replace(good(), text="abc", completion_tokens=None)
+    for dialect, counted in ((Dialect.RAW_TEXT, 3), (Dialect.OPENAI_CHAT, None)):
+        t = target(tmp_path, FakeClient(gives={"u2": [answer]}))
+        t.draw = dataclasses.replace(
+            t.draw, request=RequestSpec(dialect=dialect), encode=lambda text: range(len(text))
+        )
+        loaded = measure.load(t, cell(), Console(StringIO()))
+        assert [counted] == [x.text_tokens for x in loaded.record.exchanges]

@@ -23,7 +23,6 @@ from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Image
 from orchestrator.domain.reasons import Reason
 from orchestrator.domain.result import Failure, Phase
-from orchestrator.host import sources
 from tests import pipelines_made
 from tests.pipelines_made import A100, H200, ROOT, TOKEN, Ran, Rig, plan, with_step
 from tests.runtime import made
@@ -90,7 +89,7 @@ def rigs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[[str], Rig]]:
     """A rig for a model of the catalogue. Whatever a test did: nothing that runs is left of it."""
-    monkeypatch.setattr(sources, "gpu_sources", lambda _: ())
+    pipelines_made.no_cards(monkeypatch.setattr)
     with ExitStack() as stack:
 
         def of(model_id: str) -> Rig:
@@ -113,7 +112,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, stand_ins: Mapping[str, Imag
         pytest.MonkeyPatch.context() as patch,
         pipelines_made.hub("8b", pipelines_made.files_of("8b")) as hub,
     ):
-        patch.setattr(sources, "gpu_sources", lambda _: ())
+        pipelines_made.no_cards(patch.setattr)
         rig = Rig(folder, stand_ins, hub.url)
         assert rig.run(plan(*TRITON, Profile.DEFAULTS)).complete, rig.screen.getvalue()
     return rig.cache

@@ -85,9 +85,14 @@ def test_unknown_model_is_told_with_the_nearest_name() -> None:
     )
 
 
+def test_an_open_loop_has_no_users() -> None:
+    """Its loads are its rates."""
+    assert "'stream' is an open loop: it has no users" == refusal(workload="stream", users=(4,))[0]
+
+
 def test_unknown_workload_is_told_with_the_nearest_name() -> None:
     """And the list."""
-    expected = ("unknown workload 'artikel'. Did you mean 'article'?", "known: article, load, short")
+    expected = ("unknown workload 'artikel'. Did you mean 'article'?", "known: article, load, short, stream")
 
     assert expected == refusal(workload="artikel")
 

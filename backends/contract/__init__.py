@@ -4,7 +4,7 @@ An adapter is stateless and pure: equal input gives equal output, with no clock,
 environment. It never sees a host path, a container id or a user count.
 """
 
-from backends.contract.article import EMPTY_SYSTEM_BLOCK, SERVING_LAYER
+from backends.contract.article import EMPTY_SYSTEM_BLOCK, GRPC, IN_PROCESS, OPENAI_CLIENT, SERVING_LAYER
 from backends.contract.backend import (
     UNMET,
     Backend,
@@ -25,6 +25,7 @@ from backends.contract.failures import (
     FailureSignature,
 )
 from backends.contract.launch import (
+    FrontSpec,
     Gauge,
     Launch,
     MetricsMap,
@@ -37,6 +38,8 @@ from backends.contract.launch import (
     SpecFile,
     StepSpec,
 )
+from backends.contract.layer import EngineRequest, LayerRelease, ServingLayer, before
+from backends.contract.printed import Column, Printed
 from backends.contract.release import (
     Build,
     Facts,
@@ -70,22 +73,29 @@ from backends.contract.values import (
 __all__ = [
     "COMMON_FAILURES",
     "EMPTY_SYSTEM_BLOCK",
+    "GRPC",
+    "IN_PROCESS",
     "MATCHED",
+    "OPENAI_CLIENT",
     "SERVING_LAYER",
     "UNMET",
     "Accelerator",
     "Backend",
     "Build",
     "ByRelease",
+    "Column",
     "Deviation",
     "Dialect",
+    "EngineRequest",
     "Facts",
     "FailureCause",
     "FailureSignature",
+    "FrontSpec",
     "Gauge",
     "HostTraits",
     "ImageSpec",
     "Launch",
+    "LayerRelease",
     "Matched",
     "MetricsMap",
     "ModelTraits",
@@ -94,6 +104,7 @@ __all__ = [
     "PackageSet",
     "PrefixCache",
     "PrefixCaching",
+    "Printed",
     "Profile",
     "Quantization",
     "Readback",
@@ -103,6 +114,7 @@ __all__ = [
     "RequestField",
     "RequestSpec",
     "ServeSpec",
+    "ServingLayer",
     "Setting",
     "Setup",
     "SiteFile",
@@ -112,6 +124,7 @@ __all__ = [
     "Template",
     "Value",
     "WeightsFormat",
+    "before",
     "deviations",
     "entries",
     "fields",

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from backends.contract.failures import FailureSignature
 from backends.contract.launch import MetricsMap, PrefixCache, Readback, ReadySpec, ServeSpec, StepSpec
+from backends.contract.printed import Printed
 from backends.contract.release import Build, ImageSpec, Release
 from backends.contract.request import RequestSpec
 from backends.contract.values import HostTraits, ModelTraits, PrefixCaching, Profile, Source, Value
@@ -122,6 +123,10 @@ class Backend(ABC):
     name: str
     title: str
     releases: tuple[Release, ...]
+    printed: Printed | None = None  # the article's row of it
+    held: Setting | None = (
+        None  # what of the article's service around this engine a serving layer does not do
+    )
 
     def release(self, release_id: str) -> Release | None:
         return next((r for r in self.releases if r.id == release_id), None)

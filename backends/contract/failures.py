@@ -22,6 +22,7 @@ class FailureCause(str, Enum):
     MISSING_LIBRARY = "missing-library"
     MISSING_COMPILER = "missing-compiler"
     PORT_IN_USE = "port-in-use"
+    GPU = "gpu"
     KILLED_BY_KERNEL = "killed-by-kernel"
     KILLED = "killed"
     IMAGE_PULL = "image-pull"

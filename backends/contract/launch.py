@@ -5,6 +5,7 @@ which the runtime fills in:
 `{model}` the weights' folder · `{step:ID}` the output folder of an earlier step · `{config}` the folder of
 `files` · `{files}` the folder of the build's context programs · `{out}` a step's own output folder ·
 `{bind}` and `{port}` where to listen.
+Behind a serving layer: `{engine_port}` where the engine listens · `{layer}` the layer's own environment.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pydantic import Field
 
 from backends.contract.release import ImageSpec
 from backends.contract.values import Value, WeightsFormat
+
+# How long an engine may take to stop: a service manager that stops a whole run has to wait for that
+LONGEST_STOP_S = 120.0
 
 _STEP = re.compile(r"\{step:([\w-]+)\}")
 
@@ -62,11 +66,19 @@ class Launch(Value):
 
 
 class ServeSpec(Launch):
-    """How an engine is started. `weights` is the format that it reads."""
+    """How an engine is started. `weights` is the format that it reads. `engine_port` is the engine's own where
+    a serving layer listens on `port`."""
 
     port: int
     weights: WeightsFormat
-    stop_s: float = 10.0
+    stop_s: float = Field(default=10.0, le=LONGEST_STOP_S)
+    engine_port: int | None = None
+
+
+class FrontSpec(Launch):
+    """How a service before an engine is started."""
+
+    port: int
 
 
 class StepSpec(Launch):

@@ -39,7 +39,8 @@ class Build(Value):
     first pull and held to from then on. A build with `packages` also has a process form: the same packages
     in a virtual environment. `context` are files under dockerfiles/context/ which the image or the process
     gets beside the engine. `python` and `max_python` bound the interpreters which the packages are locked
-    for. `release` is the release's id. `serves` are the compressions that it loads, each with the compute
+    for, `wheels_for` those of the images that it may be put into, where not one alone is known. `release` is the
+    release's id. `serves` are the compressions that it loads, each with the compute
     capability that it takes on CUDA. `seen` says where the build was seen to work; None: not on its hardware.
     """
 
@@ -56,6 +57,7 @@ class Build(Value):
     seen: str | None = None
     python: tuple[int, int] | None = None
     max_python: tuple[int, int] | None = None
+    wheels_for: tuple[tuple[int, int], ...] = ()
     install_bytes: int = Field(description="disk that the installed form takes, for preflight")
     source: Source
 
@@ -98,9 +100,21 @@ class Release(Value):
 
 
 class ImageSpec(Value):
-    """What an image is made from: `template` lies in dockerfiles/, `name` is its repository's last part."""
+    """What an image is made from: `template` lies in dockerfiles/, `name` is its repository's last part. `layer` is
+    what is installed beside the engine, in an environment of its own. With a `digest` it is that image, which must
+    be here already: nothing is built."""
 
     name: str
     release: str
     template: str
     build: Build
+    digest: str | None = None
+    layer: ImageSpec | None = None
+
+    @property
+    def version(self) -> str:
+        return self.build.version + (f" and {self.layer.name} {self.layer.version}" if self.layer else "")
+
+    @property
+    def install_bytes(self) -> int:
+        return self.build.install_bytes + (self.layer.install_bytes if self.layer else 0)

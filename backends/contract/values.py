@@ -70,7 +70,8 @@ class Source(Value):
 
 
 class HostTraits(Value):
-    """What an adapter may know of a host. Memory in bytes; GPU fields are None without a GPU."""
+    """What an adapter may know of a host. `cpus` are those that an engine may use: the load client has others.
+    Memory in bytes; GPU fields are None without a GPU."""
 
     accelerator: Accelerator
     cpus: int = Field(ge=1)

@@ -16,7 +16,6 @@ from backends.contract import (
     Dialect,
     FailureSignature,
     Gauge,
-    HostTraits,
     ImageSpec,
     MetricsMap,
     Mount,
@@ -112,14 +111,13 @@ class LlamaCpp(Backend):
 def _settings(setup: Setup) -> tuple[Setting, ...]:
     """`defaults`: llama-server's own 4 slots over one KV cache of the model's context length."""
     spinning = (
-        "one core is left to the load client; spinning on all cores beside a client was measured "
-        "4 to 8 times slower"
+        "as many as the engine has CPUs; spinning on the load client's too was measured 4 to 8 times slower"
     )
     shortened = (
         "requests state temperature and top_p; by its own top_k 40 and min_p 0.05 this engine would "
         "answer in 94 tokens where another gives 154"
     )
-    threads = Setting(words=("--threads", str(_threads(setup.host))), reason=spinning)
+    threads = Setting(words=("--threads", str(setup.host.cpus)), reason=spinning)
     whole = "all layers on the GPU, or none at all: the default would leave what does not fit to the CPU"
     layers = Setting(words=("--n-gpu-layers", "999", "--fit", "off"), reason=whole)
     found: tuple[Setting, ...] = (
@@ -136,10 +134,6 @@ def _settings(setup: Setup) -> tuple[Setting, ...]:
     slots = ("--parallel", str(matched.max_sequences), "--ctx-size", str(matched.kv_tokens), "--kv-unified")
     reason = "profile matched: the same sequence cap and KV budget on every engine"
     return (*found, Setting(words=slots, reason=reason, source=SERVER_SOURCE))
-
-
-def _threads(host: HostTraits) -> int:
-    return max(1, host.cpus - 1)
 
 
 def _is_converted(setup: Setup) -> bool:

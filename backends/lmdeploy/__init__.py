@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backends.contract import (
     COMMON_FAILURES,
+    IN_PROCESS,
     Backend,
     Build,
     Deviation,
@@ -12,6 +13,7 @@ from backends.contract import (
     Mount,
     OptionsRef,
     PrefixCache,
+    Printed,
     Quantization,
     Readback,
     ReadySpec,
@@ -43,6 +45,14 @@ _FORMATS = {
 class Lmdeploy(Backend):
     name = "lmdeploy"
     title = "LMDeploy"
+    held = IN_PROCESS
+    printed = Printed(
+        quantization="4-bit AWQ, 8-bit, 4-bit KV",
+        hardware="CUDA only",
+        releases="stable ones",
+        compile_step="none: converts on the fly",
+        effort="easy; few models with a sliding window",
+    )
     releases = RELEASES
 
     def supports(self, setup: Setup) -> Refusal | None:

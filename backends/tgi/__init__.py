@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from backends.contract import (
     COMMON_FAILURES,
+    OPENAI_CLIENT,
     SERVING_LAYER,
     Backend,
     Build,
+    Column,
     Deviation,
     FailureSignature,
     MetricsMap,
     Mount,
     OptionsRef,
     PrefixCache,
+    Printed,
     Profile,
     Quantization,
     Readback,
@@ -55,6 +58,17 @@ _TWO_BEGINS = Setting(
 class Tgi(Backend):
     name = "tgi"
     title = "TGI"
+    held = OPENAI_CLIENT
+    printed = Printed(
+        quantization="AWQ, GPTQ, bits-and-bytes",
+        hardware="CUDA, ROCm, Gaudi, Inferentia",
+        releases="stable ones",
+        compile_step="none",
+        effort="easy",
+        differs={
+            Column.QUANTIZATION: "2.0.4 takes EETQ and FP8 at load too",
+        },
+    )
     releases = RELEASES
 
     def supports(self, setup: Setup) -> Refusal | None:

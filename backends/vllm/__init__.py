@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from backends.contract import (
     COMMON_FAILURES,
+    IN_PROCESS,
     Accelerator,
     Backend,
     Build,
+    Column,
     Deviation,
     Dialect,
     FailureSignature,
@@ -14,6 +16,7 @@ from backends.contract import (
     Mount,
     OptionsRef,
     PrefixCache,
+    Printed,
     Profile,
     Readback,
     ReadySpec,
@@ -43,6 +46,17 @@ _TOKENS_PER_BLOCK = {Accelerator.CPU: 32, Accelerator.CUDA: 16}
 class Vllm(Backend):
     name = "vllm"
     title = "vLLM"
+    held = IN_PROCESS
+    printed = Printed(
+        quantization="not complete: AutoAWQ by hand or a checkpoint made before; not optimised",
+        hardware="CUDA, ROCm, Neuron, CPU",
+        releases="stable ones",
+        compile_step="none",
+        effort="easy",
+        differs={
+            Column.QUANTIZATION: "0.4.2 loads GPTQ, SqueezeLLM, Marlin and AQLM too; that AWQ is slow holds",
+        },
+    )
     releases = RELEASES
 
     def supports(self, setup: Setup) -> Refusal | None:

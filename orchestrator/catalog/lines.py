@@ -13,9 +13,20 @@ ROLES = ("system", "user", "assistant")
 FORMS = "a line is a JSON object with `prompt`, `text`, `messages`, or `instruction` and perhaps `context`"
 
 
-def prompts(content: bytes, name: str) -> tuple[Prompt, ...]:
-    """One prompt per line; empty lines are passed over. `name` is the file's, for errors."""
-    return tuple(_read(entry, place) for place, entry in objects(content, name))
+def prompts(content: bytes, name: str, column: str | None = None) -> tuple[Prompt, ...]:
+    """One prompt per line; empty lines are passed over. `name` is the file's, for errors; `column` the field that
+    holds the prompt, where it is none of the usual ones."""
+    return tuple(prompt(entry, place, column) for place, entry in objects(content, name))
+
+
+def prompt(entry: dict[str, Any], place: str, column: str | None = None) -> Prompt:
+    """What one line or row says."""
+    if column is None:
+        return _read(entry, place)
+    if column not in entry:
+        raise fault(place, f"no column {column!r}", f"it has {', '.join(map(str, entry))}")
+    value = entry[column]
+    return conversation(value, place) if isinstance(value, list) else Prompt.of(_text(value, column, place))
 
 
 def objects(content: bytes, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -40,8 +51,29 @@ def messages(value: Any, place: str) -> tuple[Message, ...]:
     return tuple(_message(turn, place) for turn in value)
 
 
+def conversation(value: Any, place: str) -> Prompt:
+    """A conversation as data sets record it, up to the last turn of the user's: with roles and contents, or as
+    `from` and `value`, human and gpt."""
+    turns = [_renamed(turn) for turn in value] if isinstance(value, list) else value
+    found = messages(turns, place)
+    while found and found[-1].role != "user":
+        found = found[:-1]
+    if not found:
+        raise fault(place, "no turn of a user's")
+    return Prompt(found)
+
+
 def fault(place: str, reason: str, hint: str = FORMS) -> RequestError:
     return RequestError(f"{place}: {reason}", hint=hint)
+
+
+def _renamed(turn: Any) -> Any:
+    if isinstance(turn, dict) and "from" in turn:
+        return {"role": _SPEAKERS.get(turn["from"], turn["from"]), "content": turn.get("value")}
+    return turn
+
+
+_SPEAKERS = {"human": "user", "gpt": "assistant"}
 
 
 def _read(entry: dict[str, Any], place: str) -> Prompt:

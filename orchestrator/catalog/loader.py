@@ -96,7 +96,7 @@ def _own_workload(path: Path) -> Workload:
             f"{path} has {len(found)} workloads", hint="a file holds one: [name], then its fields"
         )
     prompts = found[0].prompts
-    if prompts.path is None:
+    if prompts.path is None or prompts.repository is not None:
         return found[0]
     absolute = prompts.model_copy(update={"path": str((path.parent / prompts.path).absolute())})
     return found[0].model_copy(update={"prompts": absolute})
@@ -123,8 +123,15 @@ def _entry(place: str, kind: type[_V], key: str, table: object) -> _V:
     try:
         return kind.model_validate({"id": key, **table} if isinstance(table, dict) else table)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors())
-        raise RequestError(f"{place}: {faults}", hint=f"fields are those of {kind.__name__}") from error
+        raise RequestError(
+            f"{place}: {faults(error)}", hint=f"fields are those of {kind.__name__}"
+        ) from error
+
+
+def faults(error: ValidationError) -> str:
+    """All of them in words, each with the field that it is of."""
+    each = [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+    return "; ".join(f"{place}: {text}" if place else text for place, text in each)
 
 
 def _pick(kind: str, name: str, known: dict[str, _V]) -> _V:

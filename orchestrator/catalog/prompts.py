@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from backends.contract import Value
-from orchestrator.catalog import exact, lines, sessions, traces
+from orchestrator.catalog import exact, lines, rows, sessions, traces
 from orchestrator.catalog.exact import Words
 from orchestrator.domain.prompt import Prompt
 from orchestrator.domain.workload import EVERY_LENGTH, PromptSource, PromptSpec
@@ -68,16 +68,30 @@ class Task(Value):
         return self.context + self.instruction
 
 
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file of a data set of the hub, fetched: which commit it is of, and the sha256 of its content."""
+
+    path: Path
+    name: str
+    sha256: str
+
+
 @dataclass(frozen=True)
 class PromptSet:
     """What a workload draws from. `digest` identifies the file and what was kept of it. `turns` says how many
-    neighbouring prompts are the turns of each session."""
+    neighbouring prompts are the turns of each session, `times_s` when each came in the trace that it is from."""
 
     name: str
     digest: str
     prompts: tuple[Prompt, ...]
     turns: tuple[int, ...] = ()
-    in_order: bool = False
+    times_s: tuple[float, ...] = ()
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the order of the file is kept: a trace's is part of it."""
+        return bool(self.times_s)
 
     @property
     def sessions(self) -> tuple[range, ...]:
@@ -111,29 +125,44 @@ def load(
     dolly_path: Path | None,
     count_tokens: Callable[[str], int],
     words: Callable[[], Words] = _no_words,
+    fetched: HubFile | None = None,
 ) -> PromptSet:
     """The prompts of `spec`. `count_tokens` is the model's tokenizer, with its begin-of-text token; `words`
-    makes texts of it."""
+    makes texts of it; `fetched` is the file of a data set of the hub."""
     if spec.source is PromptSource.SYNTHETIC:
         return _synthetic(spec, words())
+    if fetched is not None:
+        found = rows.prompts(fetched.path, fetched.name, spec.column, spec.rows)
+        return _kept(spec, fetched.name, bytes.fromhex(fetched.sha256), found, count_tokens)
     file = _file(spec, dolly_path)
     if spec.source is PromptSource.TRACE:
         arrivals = traces.read(file.content, str(file.path))
         texts = traces.prompts(arrivals, words(), spec.seed)
-        return PromptSet(file.name, _text_digest(texts), texts, in_order=True)
+        return PromptSet(file.name, _text_digest(texts), texts, times_s=tuple(a.at_s for a in arrivals))
     if spec.source is PromptSource.SESSIONS:
         talks = sessions.read(file.content, str(file.path))
         return PromptSet(file.name, _text_digest(talks.prompts), talks.prompts, talks.turns)
-    found = _prompts(spec, file)
+    content = hashlib.sha256(file.content).digest()
+    return _kept(spec, file.name, content, _prompts(spec, file), count_tokens)
+
+
+def _kept(
+    spec: PromptSpec,
+    name: str,
+    content_sha256: bytes,
+    found: Sequence[Prompt],
+    count_tokens: Callable[[str], int],
+) -> PromptSet:
+    """Those whose length fits."""
     low, high = spec.bounds
     kept = [i for i, prompt in enumerate(found) if low <= count_tokens(_whole(prompt)) <= high]
     if len(kept) < MIN_PROMPTS:
         within = "" if (low, high) == EVERY_LENGTH else f" of {low} to {high:.0f} tokens"
         raise RequestError(
-            f"{file.name} has only {len(kept)} prompts{within}",
+            f"{name} has only {len(kept)} prompts{within}",
             hint=f"at least {MIN_PROMPTS} are needed: widen prompts.min_tokens and max_tokens, or add prompts",
         )
-    return PromptSet(file.name, _digest(file.content, (low, high), kept), tuple(found[i] for i in kept))
+    return PromptSet(name, _digest(content_sha256, (low, high), kept), tuple(found[i] for i in kept))
 
 
 def examples(source: PromptSource, dolly_path: Path | None) -> tuple[str, tuple[Task, ...]]:
@@ -144,8 +173,8 @@ def examples(source: PromptSource, dolly_path: Path | None) -> tuple[str, tuple[
 
 def parse(content: bytes, path: Path) -> tuple[Task, ...]:
     """Every line of a file of dolly's schema; `path` is for the error of a malformed one."""
-    rows = content.removesuffix(b"\n").split(b"\n")
-    return tuple(_task(line, number, path) for number, line in enumerate(rows, start=1))
+    each = content.removesuffix(b"\n").split(b"\n")
+    return tuple(_task(line, number, path) for number, line in enumerate(each, start=1))
 
 
 def system_prompt() -> str:
@@ -179,7 +208,7 @@ def _text_digest(prompts: Sequence[Prompt]) -> str:
 
 def _prompts(spec: PromptSpec, file: _File) -> tuple[Prompt, ...]:
     if spec.source is PromptSource.FILE:
-        return lines.prompts(file.content, str(file.path))
+        return lines.prompts(file.content, str(file.path), spec.column)
     return tuple(Prompt.of(task.text) for task in parse(file.content, file.path))
 
 
@@ -249,7 +278,7 @@ def _task(line: bytes, number: int, path: Path) -> Task:
         ) from error
 
 
-def _digest(content: bytes, bounds: tuple[int, float], kept: list[int]) -> str:
+def _digest(content_sha256: bytes, bounds: tuple[int, float], kept: list[int]) -> str:
     """Over the file and the filter, of which the tokenizer is a part: so what it kept stands for it."""
     chosen = json.dumps({"min": bounds[0], "max": bounds[1], "kept": kept})
-    return hashlib.sha256(hashlib.sha256(content).digest() + chosen.encode()).hexdigest()
+    return hashlib.sha256(content_sha256 + chosen.encode()).hexdigest()

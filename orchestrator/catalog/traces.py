@@ -25,8 +25,14 @@ class Arrival:
 
 
 def read(content: bytes, name: str) -> tuple[Arrival, ...]:
-    """Every arrival, in the order of the file."""
-    return tuple(_arrival(entry, place) for place, entry in lines.objects(content, name))
+    """Every arrival, in the order of the file, which is that of their times."""
+    found: list[Arrival] = []
+    for place, entry in lines.objects(content, name):
+        arrival = _arrival(entry, place)
+        if found and arrival.at_s < found[-1].at_s:
+            raise lines.fault(place, "timestamp lies before that of the line above", HINT)
+        found.append(arrival)
+    return tuple(found)
 
 
 def prompts(arrivals: tuple[Arrival, ...], words: Words, seed: int) -> tuple[Prompt, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from orchestrator.cli import load, measuring, nights, tools
+from orchestrator.cli import history, load, measuring, nights, reports, reproduce, timer, tools
 from orchestrator.cli.app import app
 from orchestrator.console import Console
 from orchestrator.errors import BenchError
 
-__all__ = ["app", "load", "main", "measuring", "nights", "tools"]
+__all__ = ["app", "history", "load", "main", "measuring", "nights", "reports", "reproduce", "timer", "tools"]
 
 
 def main() -> None:

@@ -21,14 +21,19 @@ from orchestrator.cli.options import (
 )
 from orchestrator.host.locks import host_path
 from orchestrator.invocation import Place
+from orchestrator.notify import Told
 from orchestrator.runtime.daemon import Daemon
 
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+# From the environment only: what stands on a command line can be read by everybody on the host
+WEBHOOK = "LEVELBENCH_WEBHOOK"
+SECRETS = (*TOKENS, WEBHOOK)
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 
 app = typer.Typer(
     help="Every LLM engine on a level bench: same host, same load, same rules, proof attached.",
     epilog="Start with `levelbench doctor`, then `levelbench bench`. Exit codes: 0 done, 2 bad request, "
-    "3 this host cannot, 4 a cell failed or its figures are invalid, 130 interrupted (after teardown).",
+    "3 this host cannot, 4 a cell failed or its figures are invalid, 5 not reproduced, 130 interrupted (after teardown).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -56,8 +61,12 @@ def settings(
         environment={name: value for name, value in os.environ.items() if name not in SECRETS},
         base=base_image,
         port=port,
-        token=next((value for name in SECRETS if (value := os.environ.get(name))), None),
+        token=next((value for name in TOKENS if (value := os.environ.get(name))), None),
         cache_limit_bytes=size_bytes(cache_limit),
+        told=Told(
+            webhook=os.environ.get(WEBHOOK) or None,
+            step_summary=Path(page) if (page := os.environ.get(STEP_SUMMARY)) else None,
+        ),
         lock_path=lock or host_path(),
         wait=wait,
     )

@@ -16,6 +16,8 @@ from orchestrator.cli.app import app
 from orchestrator.cli.measuring import show
 from orchestrator.cli.options import AsJson, numbers
 from orchestrator.console import Console
+from orchestrator.domain.request import Slo
+from orchestrator.domain.workload import Arrivals
 from orchestrator.errors import RequestError
 from orchestrator.loading import LoadRequest
 
@@ -38,15 +40,36 @@ def load(
     workload: Annotated[
         str,
         typer.Option(
-            "--workload", help="What the other options change: load, short, article, or a TOML file."
+            "--workload", help="What the other options change: load, short, stream, article, or a TOML file."
         ),
     ] = "load",
     users: Annotated[OptionalText, typer.Option("--users", help="Loads, with commas: 10,50,100.")] = None,
+    rate: Annotated[
+        OptionalText,
+        typer.Option(
+            "--rate", help="Instead of users an open loop: so many requests are due a second. 0.5,2,8."
+        ),
+    ] = None,
+    arrivals: Annotated[
+        Optional[Arrivals],  # noqa: UP045
+        typer.Option(
+            "--arrivals", help="When they are due: poisson, constant, or trace with --prompts TRACE.jsonl."
+        ),
+    ] = None,
+    slo: Annotated[
+        OptionalText, typer.Option("--slo", help="Limits in seconds, for goodput: ttft=0.5,tpot=0.05.")
+    ] = None,
     duration: Annotated[OptionalFloat, typer.Option("--duration", help="Seconds of each load.")] = None,
-    ramp: Annotated[OptionalFloat, typer.Option("--ramp", help="Seconds in which the users start.")] = None,
+    ramp: Annotated[
+        OptionalFloat, typer.Option("--ramp", help="Seconds in which the users start, or the rate rises.")
+    ] = None,
     think: Annotated[OptionalFloat, typer.Option("--think", help="Seconds between two requests.")] = None,
     prompts: Annotated[
-        OptionalText, typer.Option("--prompts", help="own, dolly, auto, or a JSONL file (docs/prompts.md).")
+        OptionalText,
+        typer.Option(
+            "--prompts",
+            help="own, dolly, auto, a JSONL file, or hf:owner/name@revision/file (docs/prompts.md).",
+        ),
     ] = None,
     tokenizer: Annotated[
         OptionalPath,
@@ -81,6 +104,9 @@ def load(
         template=template,
         workload=workload,
         users=numbers(users),
+        rates=_rates(rate),
+        arrivals=arrivals,
+        slo=_slo(slo),
         duration_s=duration,
         ramp_s=ramp,
         think_s=think,
@@ -94,6 +120,27 @@ def load(
         out=out,
     )
     show(loading.execute(context.obj, request, Console()), as_json=as_json)
+
+
+def _rates(text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in (text or "").split(",") if word.strip())
+    except ValueError as error:
+        raise RequestError(f"rate {text!r} is no number", hint="for example --rate 0.5,2,8") from error
+
+
+def _slo(text: str | None) -> Slo | None:
+    """`ttft=0.5,tpot=0.05`: seconds that a request must keep to count as good."""
+    if text is None:
+        return None
+    known = ", ".join(name.removesuffix("_s") for name in Slo.model_fields)
+    try:
+        pairs = [word.split("=") for word in text.split(",")]
+        return Slo.model_validate({f"{name.strip()}_s": float(value) for name, value in pairs})
+    except ValueError as error:  # pydantic's is one too
+        raise RequestError(
+            f"{text!r} is no list of limits", hint=f"for example --slo ttft=0.5,tpot=0.05; known are {known}"
+        ) from error
 
 
 def _fields(words: Iterable[str]) -> dict[str, JsonValue]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import typer
 from rich.console import Console as RichConsole
 
-from backends import DEFAULT
+from backends import DEFAULT, NATIVE
 from backends.contract import PrefixCaching, Profile
 from orchestrator import invocation, planning
 from orchestrator.cli.app import app
@@ -18,17 +17,20 @@ from orchestrator.cli.options import (
     BackendNames,
     Duration,
     ExtraArgs,
+    Gpus,
     ModelName,
     PrefixCache,
     ProfileName,
     ReleaseName,
     RuntimeName,
+    ServingName,
     UserCounts,
     WorkloadName,
     names,
     numbers,
     positive,
     print_json,
+    words,
 )
 from orchestrator.console import Console
 from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice
@@ -38,7 +40,7 @@ from orchestrator.planning import Request
 from orchestrator.report import console as tables
 from orchestrator.report import plans
 from orchestrator.report.records import Stored
-from orchestrator.store.runs import LATEST, REPORT, RunFolder
+from orchestrator.store.runs import PAGE, REPORT, RunFolder
 
 
 @app.command()
@@ -53,8 +55,10 @@ def bench(
     release: ReleaseName = "current",
     runtime: RuntimeName = RuntimeChoice.AUTO,
     accelerator: AcceleratorName = AcceleratorChoice.AUTO,
+    gpus: Gpus = "1",
     prefix_cache: PrefixCache = PrefixCaching.PROFILE,
     extra_arg: ExtraArgs = None,
+    serving: ServingName = NATIVE,
     as_json: AsJson = False,
 ) -> None:
     """Measure engines: install, start, load, judge, take down, report.
@@ -62,8 +66,8 @@ def bench(
     Without options: a real engine on the CPU with a small model made here, in under two minutes.
     """
     place: Place = context.obj
-    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
-    options = (*asked, prefix_cache, extra_arg)
+    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator, gpus)
+    options = (*asked, prefix_cache, extra_arg, serving)
     folder, complete = invocation.execute(place, _request(place, *options), Console())
     show(folder, as_json=as_json)
     if not complete:
@@ -82,31 +86,21 @@ def plan(
     release: ReleaseName = "current",
     runtime: RuntimeName = RuntimeChoice.AUTO,
     accelerator: AcceleratorName = AcceleratorChoice.AUTO,
+    gpus: Gpus = "1",
     prefix_cache: PrefixCache = PrefixCaching.PROFILE,
     extra_arg: ExtraArgs = None,
+    serving: ServingName = NATIVE,
     as_json: AsJson = False,
 ) -> None:
     """Print what `bench` would do with the same options, and touch nothing."""
     place: Place = context.obj
-    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator)
-    options = (*asked, prefix_cache, extra_arg)
+    asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator, gpus)
+    options = (*asked, prefix_cache, extra_arg, serving)
     prepared = invocation.prepare(place, _request(place, *options), pull=False)
     if as_json:
         print_json(prepared.plan.model_dump(mode="json"))
     else:
         typer.echo(plans.text(prepared.plan), nl=False)
-
-
-@app.command()
-def report(
-    context: typer.Context,
-    run: Annotated[str, typer.Argument(help="A run's name; `latest` is the one begun last.")] = LATEST,
-    as_json: AsJson = False,
-) -> None:
-    """Write a run's reports anew from what is stored, and print its tables."""
-    folder = RunFolder.find(context.obj.runs_dir, run)
-    folder.write_reports()
-    show(folder, as_json=as_json)
 
 
 def _request(
@@ -120,8 +114,10 @@ def _request(
     release: str,
     runtime: RuntimeChoice,
     accelerator: AcceleratorChoice,
+    gpus: str,
     prefix_caching: PrefixCaching,
     extra_args: list[str] | None,
+    serving: str,
 ) -> Request:
     """The options as a Request; commas part names and numbers."""
     return Request(
@@ -133,8 +129,10 @@ def _request(
         users=numbers(users),
         duration_s=positive(duration_s),
         accelerator=accelerator,
+        gpus=gpus,
         prefix_caching=prefix_caching,
         extra_args=tuple(extra_args or ()),
+        serving=words(serving),
         runtime=runtime,
         base=place.base,
         port=place.port,
@@ -153,4 +151,4 @@ def show(folder: RunFolder, *, as_json: bool) -> None:
             console.print(table)
     else:
         typer.echo(tables.plain(cells))
-    typer.echo(f"report: {folder.path / REPORT}")
+    typer.echo(f"page: {folder.path / PAGE}\nreport: {folder.path / REPORT}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,10 +12,24 @@ from backends import load_backends
 from orchestrator import nights
 from orchestrator.catalog import matrices
 from orchestrator.cli.app import app
+from orchestrator.cli.fleet import (
+    FleetChoice,
+    GpuMemory,
+    Gres,
+    HostCommand,
+    Login,
+    Partition,
+    Pins,
+    SbatchArgs,
+    TokenFile,
+    cluster,
+)
 from orchestrator.cli.measuring import show
 from orchestrator.cli.options import AsJson, names, print_json
 from orchestrator.console import Console
 from orchestrator.errors import CellError
+from orchestrator.fleet import nights as fleets
+from orchestrator.fleet import worker
 from orchestrator.matrix import Wish
 from orchestrator.report import nights as night
 from orchestrator.store.runs import LATEST, today
@@ -49,6 +64,15 @@ def matrix(
     new: Annotated[
         bool, typer.Option("--new", help="Begin anew, though a night of this matrix was cut short.")
     ] = False,
+    fleet: FleetChoice = None,
+    partition: Partition = None,
+    gres: Gres = None,
+    login: Login = None,
+    sbatch_arg: SbatchArgs = None,
+    pin: Pins = None,
+    host_command: HostCommand = "levelbench",
+    token_file: TokenFile = None,
+    gpu_memory: GpuMemory = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a whole matrix, unattended: every cell that can be served, in random order, one deployment at a time.
@@ -70,14 +94,28 @@ def matrix(
         base=context.obj.base,
         port=context.obj.port,
     )
+    where = cluster(
+        fleet,
+        partition=partition,
+        gres=gres,
+        login=login,
+        sbatch_args=sbatch_arg or (),
+        pins=pin or (),
+        host_command=host_command,
+        token_file=token_file,
+        gpu_memory=gpu_memory,
+    )
     if plan:
-        prepared = nights.prepare(context.obj, wish, pull=False)
+        planned = fleets.prepare(wish, where) if where else nights.prepare(context.obj, wish, pull=False).plan
         if as_json:
-            print_json(prepared.plan.model_dump(mode="json"))
+            print_json(planned.model_dump(mode="json"))
         else:
-            typer.echo(night.text(prepared.plan, today()), nl=False)
+            typer.echo(night.text(planned, today()), nl=False)
         return
-    folder, complete = nights.run(context.obj, wish, Console(), new=new)
+    if where is not None:
+        folder, complete = fleets.run(context.obj, wish, where, Console(), new=new)
+    else:
+        folder, complete = nights.run(context.obj, wish, Console(), new=new)
     show(folder, as_json=as_json)
     if not complete:
         raise typer.Exit(CellError.exit_code)
@@ -91,6 +129,9 @@ def resume(
         bool,
         typer.Option("--only-failed", help="Measure again what failed, and nothing else that has ended."),
     ] = False,
+    if_cut_short: Annotated[
+        bool, typer.Option("--if-cut-short", help="Else do nothing: for a unit that runs at every boot.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run that was cut short, by the plan that is stored with it.
@@ -99,6 +140,9 @@ def resume(
     as they would be now; it says which it reuses and why it does not. A cell that failed stays failed, unless
     --only-failed asks for it again.
     """
+    if if_cut_short and not nights.was_cut_short(context.obj.runs_dir, run):
+        typer.echo("nothing was cut short")
+        return
     folder, complete = nights.resume(context.obj, run, Console(), only_failed=only_failed)
     show(folder, as_json=as_json)
     if not complete:
@@ -113,9 +157,14 @@ def run_group(
 ) -> None:
     """Run one group of a stored plan into its run's folder: the unit that a scheduler hands to a host.
 
-    The whole host is taken while it runs. Exit code 0 means that every cell of the group has figures.
+    The whole host is taken while it runs. With LEVELBENCH_ATTEMPT set, as a batch job sets it, the group is run in a
+    folder of that attempt, and published if no other attempt was first (docs/fleet.md). Exit code 0 means that every cell of the group has figures.
     """
-    folder, complete = nights.run_group(context.obj, run, group, Console())
+    mine = worker.attempt(os.environ, group)
+    if mine is not None:
+        folder, complete = worker.work(context.obj, run, mine, Console())
+    else:
+        folder, complete = nights.run_group(context.obj, run, group, Console())
     typer.echo(folder.path)
     if not complete:
         raise typer.Exit(CellError.exit_code)

@@ -50,6 +50,12 @@ RuntimeName = Annotated[
 AcceleratorName = Annotated[
     AcceleratorChoice, typer.Option("--accelerator", help="auto: the GPU where there is one.")
 ]
+Gpus = Annotated[
+    str,
+    typer.Option(
+        "--gpus", help="How many GPUs an engine gets, or which: UUIDs, with commas (nvidia-smi -L)."
+    ),
+]
 PrefixCache = Annotated[
     PrefixCaching,
     typer.Option("--prefix-cache", help="Reuse of common prompt beginnings: as the profile says, on or off."),
@@ -60,6 +66,14 @@ ExtraArgs = Annotated[
         "--extra-arg",
         help="Options for the engine itself, checked against its release's list: "
         "--extra-arg='--max-num-seqs 64'; with several backends 'NAME: --max-num-seqs 64'. Repeatable.",
+    ),
+]
+ServingName = Annotated[
+    str,
+    typer.Option(
+        "--serving",
+        help="What requests go to: native, the engine's own server; bentoml, the article's service before it "
+        "(bentoml@2024-06 for its 1.2.16 before any release). With commas one after the other.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
@@ -119,10 +133,15 @@ Wait = Annotated[
 
 
 def names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
+    found = words(text)
+    if not found:
         raise RequestError("no backend was named", hint=f"for example BACKEND={DEFAULT}")
-    return names
+    return found
+
+
+def words(text: str) -> tuple[str, ...]:
+    """What commas part."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def numbers(text: str | None) -> tuple[int, ...]:

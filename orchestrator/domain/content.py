@@ -47,7 +47,7 @@ def differences(before: Content | None, now: Content) -> tuple[str, ...]:
 
 def workload(cell: Cell) -> str:
     """Of the cell's own load; which other loads its deployment has does not count."""
-    own = cell.group.workload.model_dump(mode="json", exclude={"users", "system_prompts", "title"})
+    own = cell.group.workload.model_dump(mode="json", exclude={"users", "rates", "system_prompts", "title"})
     return digest([own, cell.load.model_dump(mode="json")])
 
 

@@ -16,6 +16,7 @@ from orchestrator.domain.telemetry import Sample
 Floats = npt.NDArray[np.float64]
 
 GENERATED = f"metrics.{Gauge.GENERATED_TOKENS.value}"
+RULE = "the first that a request has: usage, tokens stated per event, the text tokenised again, its events"
 # The last reading may be one period of telemetry before the end, and a little more.
 UNREAD_S = 1.5
 
@@ -24,6 +25,8 @@ class TokenCounts(Value):
     """The same answers by each source: the `requests` that were completed with the engine's count in their usage.
 
     A source that does not know all of them is None. `events` counts events with content as one token each.
+    `tokenizer` is the text of `tokenizer_requests` of them tokenised again, which have `tokenizer_usage` tokens by the
+    engine's count; None where nobody did. `rule` says which source a request's number of tokens is taken from.
     `delivered` are all tokens of the measured time, `unfinished` those of them that belong to requests which were
     not completed.
     """
@@ -33,8 +36,11 @@ class TokenCounts(Value):
     events: int
     stated: int | None
     tokenizer: int | None
+    tokenizer_requests: int = 0
+    tokenizer_usage: int = 0
     delivered: float
     unfinished: float
+    rule: str = RULE
 
 
 class PromptOffsets(Value):
@@ -57,13 +63,15 @@ def token_counts(exchanges: Sequence[Exchange], delivered: float) -> TokenCounts
     completed = [x for x in exchanges if x.outcome is Outcome.OK]
     counted = [x for x in completed if x.completion_tokens is not None]
     stated = [int(x.stated_tokens.sum()) for x in counted if len(x.stated_tokens)]
-    texts = [x.text_tokens for x in counted if x.text_tokens is not None]
+    again = [x for x in counted if x.text_tokens is not None]
     return TokenCounts(
         requests=len(counted),
         usage=sum(x.completion_tokens or 0 for x in counted),
         events=sum(len(x.event_ns) for x in counted),
         stated=_all_of(stated, counted),
-        tokenizer=_all_of(texts, counted),
+        tokenizer=sum(x.text_tokens or 0 for x in again) if again else None,
+        tokenizer_requests=len(again),
+        tokenizer_usage=sum(x.completion_tokens or 0 for x in again),
         delivered=delivered,
         unfinished=max(0.0, delivered - sum(x.tokens for x in completed)),
     )

@@ -81,7 +81,8 @@ class Exchange:
     connections opened for it (0 on a kept-alive one). `expected_prompt_tokens` is the length of the prompt
     as the model's own template renders it, to be compared with the engine's `prompt_tokens`.
 
-    `scheduled_ns` is when an open loop meant to send it; 0 in a closed loop. `literal_tokens` is each event's
+    `scheduled_ns` is when an open loop meant to send it; 0 in a closed loop. One that was due and never sent,
+    because no more might be in flight, was CUT with a `send_ns` of 0. `literal_tokens` is each event's
     text stripped and tokenised again, as the article's client counted, or empty; `text_tokens` is the whole
     text tokenised again. `text` is everything visible that was generated and `event_chars` how much of it each
     event brought: they are looked at right after the load and not stored. `canary` says which of the canaries
@@ -120,6 +121,11 @@ class Exchange:
     canary: int | None = None
     text: str = ""
     event_chars: TokenCounts = field(default_factory=_no_counts)
+
+    @property
+    def begin_ns(self) -> int:
+        """What latencies count from: when an open loop meant to send it, else when it was sent."""
+        return self.scheduled_ns or self.send_ns
 
     @property
     def event_texts(self) -> Iterator[str]:

@@ -99,9 +99,10 @@ def dependence(series: Floats) -> Dependence:
     return Dependence(float(min(length, longest)), float(max(0.0, variance)))
 
 
-def student(freedom: float) -> float:
-    """The 97.5th percentile of Student's t (Abramowitz and Stegun 26.7.5; within 1 % from 4 degrees on)."""
-    z, f = _Z, freedom
+def student(freedom: float, z: float = _Z) -> float:
+    """The 97.5th percentile of Student's t, or the one that is the normal distribution's `z` (Abramowitz and
+    Stegun 26.7.5; within 1 % from 4 degrees on)."""
+    f = freedom
     return (
         z
         + (z**3 + z) / (4 * f)

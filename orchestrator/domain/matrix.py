@@ -300,6 +300,9 @@ def select(points: Sequence[Point], *patterns: Sequence[Pattern]) -> tuple[Point
 
 def faults(matrix: Matrix, workloads: Mapping[str, Workload]) -> list[Fault]:
     """What a schema cannot see: parts that have no effect, each with its place."""
+    rated = [name for name in matrix.workloads if workloads[name].arrivals is not None]
+    if rated:
+        return [(("axes", "workload"), f"{rated[0]} is an open loop, and the cells of a matrix have users")]
     points, excluded = expand(matrix, workloads)
     every = (*points, *(x.point for x in excluded))
     found: list[Fault] = []

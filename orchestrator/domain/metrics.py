@@ -77,12 +77,12 @@ class Metrics(Value):
     all_ttft_mean_s: float | None
     ttft_s: Distribution
     ttft_s_bounds: TtftBounds
-    ttft_scheduled_s: Distribution
+    ttft_sent_s: Distribution
     itl_s: Distribution
     event_gap_s: Distribution
     tpot_s: Distribution
     latency_s: Distribution
-    latency_scheduled_s: Distribution
+    latency_sent_s: Distribution
     normalized_latency_s: Distribution
     send_delay_s: Distribution
     prompt_tokens: Distribution
@@ -175,16 +175,16 @@ def summarise(
         all_ttft_mean_s=_mean(columns.ttft_s(whole.holds(columns.first))),
         ttft_s=distribution(ttfts_s, failed=mute),
         ttft_s_bounds=_ttft_bounds(columns.first[first], ttfts_s, steady),
-        ttft_scheduled_s=_since_schedule(columns, columns.first, first, mute),
+        ttft_sent_s=_since_send(columns, columns.first, first, mute),
         itl_s=_itl(columns.gap_s[gap], columns.weight[gap], event_gap_s),
         event_gap_s=event_gap_s,
         tpot_s=distribution(tpots_s, failed=len(failures)),
         latency_s=distribution([latency_s(x) for x in completed], failed=len(failures)),
-        latency_scheduled_s=_since_schedule(
+        latency_sent_s=_since_send(
             columns, columns.end, columns.ok & steady.holds(columns.end), len(failures)
         ),
         normalized_latency_s=distribution(normalized_s, failed=len(failures)),
-        send_delay_s=_since_schedule(columns, columns.send, steady.holds(columns.send), 0),
+        send_delay_s=_send_delay(columns, steady),
         prompt_tokens=distribution(_known(x.prompt_tokens for x in completed)),
         output_tokens=distribution([x.tokens for x in completed]),
         tokens_per_event=tokens_per_event(completed),
@@ -221,17 +221,23 @@ def _unanswered_s(columns: Table, whole: Part) -> Floats:
 
     Their times to first token are unknown but not short: leaving them out flatters the mean.
     """
-    rows = (columns.send < whole.end) & (columns.first >= whole.end) & (columns.end >= whole.end)
-    return (whole.end - columns.send[rows]) / 1e9
+    rows = (columns.begin < whole.end) & (columns.first >= whole.end) & (columns.end >= whole.end)
+    return (whole.end - columns.begin[rows]) / 1e9
 
 
-def _since_schedule(columns: Table, times: Ints, rows: Bools, failed: int) -> Distribution:
-    """From when an open loop meant to send: a client or an engine that holds requests back hides nothing."""
+def _since_send(columns: Table, times: Ints, rows: Bools, failed: int) -> Distribution:
+    """What an open loop's figure would be without the wait before sending; nothing in a closed loop."""
     planned = rows & (columns.scheduled != NEVER)
     return distribution(
-        (times[planned] - columns.scheduled[planned]) / 1e9,
+        (times[planned] - columns.send[planned]) / 1e9,
         failed=failed if (columns.scheduled != NEVER).any() else 0,
     )
+
+
+def _send_delay(columns: Table, steady: Part) -> Distribution:
+    """Of the requests that were due steady and have been sent."""
+    rows = steady.holds(columns.scheduled) & (columns.send != NEVER)
+    return distribution((columns.send[rows] - columns.scheduled[rows]) / 1e9)
 
 
 def _itl(gaps_s: Floats, weights: Floats, event_gap_s: Distribution) -> Distribution:
@@ -283,10 +289,23 @@ def _gone(found: Parts, present: Presence) -> int:
 
 
 def _silence_s(columns: Table, part: Part) -> float:
-    """The longest time within a part in which no token came to any user."""
-    inside = np.sort(columns.event[part.holds(columns.event)])
-    moments = np.concatenate(([part.start], inside, [part.end]))
-    return float(np.diff(moments).max()) / 1e9
+    """The longest time within a part in which no token came to any user although requests were in flight."""
+    begins, ends = np.sort(columns.send), np.sort(columns.end)
+    turns = np.concatenate((_turns(begins, ends), columns.event))
+    moments = np.unique(np.concatenate((turns[part.holds(turns)], [part.start, part.end])))
+    middles = moments[:-1] + np.diff(moments) // 2
+    in_flight = np.searchsorted(begins, middles, side="right") > np.searchsorted(ends, middles, side="right")
+    return float(np.diff(moments)[in_flight].max(initial=0)) / 1e9
+
+
+def _turns(begins: Ints, ends: Ints) -> Ints:
+    """When the first of some periods begins, or the last of them ends, whatever the others do."""
+    times = np.concatenate((begins, ends))
+    steps = np.concatenate((np.ones(len(begins), np.int64), np.full(len(ends), -1)))
+    order = np.lexsort((-steps, times))  # what ends as the next begins leaves no time between
+    depth = np.cumsum(steps[order])
+    turns: Ints = times[order][(depth == 0) | (np.concatenate(([0], depth[:-1])) == 0)]
+    return turns
 
 
 def _edges(part: Part) -> Ints:

@@ -10,6 +10,7 @@ from backends.contract import (
     Accelerator,
     Deviation,
     ImageSpec,
+    ReadySpec,
     Refusal,
     RequestSpec,
     ServeSpec,
@@ -44,8 +45,9 @@ class Estimate(Value):
 
 class GroupPlan(Value):
     """One deployment and its cells. `quantize` makes the weights out of another model's; its calibration
-    texts are put in when it runs. `port` 0 means a free one; `estimate` is None before there is a history. `value` is
-    what it is worth when time runs out, `waivers` are those that name a cell, by its load's id."""
+    texts are put in when it runs. `port` 0 means a free one; `estimate` is None before there is a history.
+    `layer_ready` is how to see that a serving layer before the engine is up. `value` is what it is worth when time runs
+    out, `waivers` are those that name a cell, by its load's id."""
 
     group: CellGroup
     model: Model
@@ -58,6 +60,7 @@ class GroupPlan(Value):
     request: RequestSpec
     deviations: tuple[Deviation, ...]
     port: int = 0
+    layer_ready: ReadySpec | None = None
     estimate: Estimate | None = None
     value: int = 0
     waivers: dict[str, tuple[Waiver, ...]] = Field(default_factory=dict)
@@ -78,8 +81,7 @@ class GroupPlan(Value):
     def makes(self) -> dict[tuple[str, str], float]:
         """What is made or fetched before it can be started, and a guess of the seconds that each takes."""
         images = {
-            (image.template, image.build.version): image.build.install_bytes / IMAGE_BYTES_PER_S
-            for image in self.images
+            (image.template, image.version): image.install_bytes / IMAGE_BYTES_PER_S for image in self.images
         }
         source = self.model.source
         label = artifact_label(self.group.backend, self.group.release, self.model.id)
@@ -101,8 +103,14 @@ class GroupPlan(Value):
 
     @property
     def images(self) -> tuple[ImageSpec, ...]:
-        """The engine's, and those that its steps bring along."""
-        return tuple(dict.fromkeys((self.image, *(s.image for s in self.all_steps if s.image))))
+        """What serves, and what its steps run in."""
+        of_steps = (step.image or self.engine_image for step in self.all_steps)
+        return tuple(dict.fromkeys((self.image, *of_steps)))
+
+    @property
+    def engine_image(self) -> ImageSpec:
+        """The engine's own, without a serving layer: what steps make does not depend on one."""
+        return self.image.model_copy(update={"layer": None})
 
     @property
     def all_steps(self) -> tuple[StepSpec, ...]:
@@ -154,7 +162,7 @@ class Plan(Value):
         images = dict.fromkeys(image for group in self.groups for image in group.images)
         steps = {(g.group.backend, g.model.id, s.id): s.output_bytes for g in self.groups for s in g.steps}
         return (
-            sum(image.build.install_bytes for image in images)
+            sum(image.install_bytes for image in images)
             + sum(model.weights_bytes for model in self.models)
             + sum(steps.values())
         )

@@ -27,11 +27,11 @@ def kept(slo: Slo, exchanges: Sequence[Exchange]) -> int:
 
 
 def ttft_s(x: Exchange) -> float | None:
-    return (x.first_token_ns - x.send_ns) / 1e9 if x.first_token_ns else None
+    return (x.first_token_ns - x.begin_ns) / 1e9 if x.first_token_ns else None
 
 
 def latency_s(x: Exchange) -> float:
-    return (x.end_ns - x.send_ns) / 1e9
+    return (x.end_ns - x.begin_ns) / 1e9
 
 
 def tpot_s(x: Exchange) -> float | None:

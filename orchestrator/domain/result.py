@@ -10,6 +10,7 @@ from pydantic import Field
 from backends.contract import FailureCause, Value
 from orchestrator.domain.article import Article
 from orchestrator.domain.cell import Cell
+from orchestrator.domain.cleanroom import Cleared
 from orchestrator.domain.content import Content
 from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
 from orchestrator.domain.metrics import Metrics
@@ -26,6 +27,7 @@ class Phase(str, Enum):
     IMAGE = "image"
     WEIGHTS = "weights"
     STEPS = "steps"
+    GATE = "gate"
     UP = "up"
     READY = "ready"
     WARMUP = "warm-up"
@@ -72,6 +74,14 @@ class StepRecord(Value):
     output_bytes: int
 
 
+class Placed(Value):
+    """Which of several hosts measured a cell, and in which attempt. It names the host, for the people whose hosts
+    they are: an export leaves it out."""
+
+    host: str
+    attempt: str
+
+
 class Result(Value):
     """A cell's end: metrics and verdict, or a failure. Never both."""
 
@@ -88,7 +98,9 @@ class Result(Value):
     content: Content | None = Field(
         default=None, description="what a later run must share to reuse this cell"
     )
+    placed: Placed | None = None
     failure: Failure | None = None
+    gate: Cleared | None = Field(default=None, description="the host before the deployment")
     steps: tuple[StepRecord, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="what a reader must know of how it was measured")
     phases_s: dict[Phase, float] = Field(default_factory=dict)

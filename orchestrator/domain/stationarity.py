@@ -14,16 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.contract import Value
+from orchestrator.domain.shifts import orders, share_as_high, shift
 from orchestrator.domain.windows import WindowMetrics
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 MIN_WINDOWS = 30
 MAX_WINDOWS = 120
 SIGNIFICANT = 0.01
-PERMUTATIONS = 499
-SEED = 20240605
 # A window of another length than most (the last) or across a bound of the steady window is left out.
 SAME_LENGTH = 0.99
 # A step has at least so much of the windows on either side.
@@ -122,7 +120,8 @@ def _drift(figure: Figure, windows: Sequence[WindowMetrics]) -> Drift | None:
     times, values = _thinned(
         np.array([w.start_s for w in known]), np.array([getattr(w, figure.value) for w in known])
     )
-    shuffled = values[_permutations(len(values))]
+    # blocks of n^0.4 windows keep what neighbours have in common
+    shuffled = values[orders(len(values), round(len(values) ** 0.4))]
     step, trend = _step(figure, times, values, shuffled), _trend(figure, times, values, shuffled)
     fits = [(drift, left) for drift, left in (step, trend) if drift is not None]
     return min(fits, key=lambda fit: fit[1])[0] if fits else None
@@ -137,23 +136,22 @@ def _thinned(times: Floats, values: Floats) -> tuple[Floats, Floats]:
 
 def _step(figure: Figure, times: Floats, values: Floats, shuffled: Floats) -> tuple[Drift | None, float]:
     """The step, if there is one, and how far the values lie from it."""
-    scores = _step_scores(values[None])[0]
-    at = int(np.argmax(scores)) + _side(len(values))
-    p = _p(float(scores.max()), _step_scores(shuffled).max(axis=1))
+    found = shift(values, shuffled, _side(len(values)))
+    at = found.at
     before, after = float(values[:at].mean()), float(values[at:].mean())
     left = float(np.abs(values - np.where(np.arange(len(values)) < at, before, after)).sum())
-    return _material(figure, Shape.STEP, (float(times[at]), before, after, p)), left
+    return _material(figure, Shape.STEP, (float(times[at]), before, after, found.p)), left
 
 
 def _trend(figure: Figure, times: Floats, values: Floats, shuffled: Floats) -> tuple[Drift | None, float]:
     """The trend, if there is one, and how far the values lie from its line."""
     i, j = np.triu_indices(len(values), 1)
     score = abs(np.sign(values[j] - values[i]).sum())
-    p = _p(float(score), np.abs(np.sign(shuffled[:, j] - shuffled[:, i]).sum(axis=1)))
+    chance = share_as_high(float(score), np.abs(np.sign(shuffled[:, j] - shuffled[:, i]).sum(axis=1)))
     slope, intercept = theil_sen(times, values)
     line = intercept + slope * times
     left = float(np.abs(values - line).sum())
-    return _material(figure, Shape.TREND, (float(times[0]), float(line[0]), float(line[-1]), p)), left
+    return _material(figure, Shape.TREND, (float(times[0]), float(line[0]), float(line[-1]), chance)), left
 
 
 def _material(figure: Figure, shape: Shape, found: tuple[float, float, float, float]) -> Drift | None:
@@ -163,31 +161,8 @@ def _material(figure: Figure, shape: Shape, found: tuple[float, float, float, fl
     return Drift(figure=figure, shape=shape, at_s=at_s, before=before, after=after, p=p)
 
 
-def _step_scores(rows: Floats) -> Floats:
-    """Per row, how unlike its mean is on both sides of each possible step."""
-    n = rows.shape[1]
-    at = np.arange(_side(n), n - _side(n) + 1)
-    reached = np.cumsum(rows - rows.mean(axis=1, keepdims=True), axis=1)[:, at - 1]
-    scores: Floats = np.abs(reached) * np.sqrt(n / (at * (n - at)))
-    return scores
-
-
 def _side(n: int) -> int:
     return max(3, round(MIN_SIDE_SHARE * n))
-
-
-def _permutations(n: int) -> Ints:
-    """Rows of indices: blocks of n^0.4 neighbours in any order, cut at a random place."""
-    rng = np.random.default_rng(SEED)
-    length = round(n**0.4)
-    block = np.minimum(np.arange(n) // length, n // length - 1)
-    order = np.argsort(rng.random((PERMUTATIONS, n // length))[:, block], axis=1, kind="stable")
-    rows: Ints = (order + rng.integers(n, size=(PERMUTATIONS, 1))) % n
-    return rows
-
-
-def _p(score: float, scores: Floats) -> float:
-    return float((1 + (scores >= score * (1 - 1e-12)).sum()) / (1 + len(scores)))
 
 
 def _number(value: float) -> str:

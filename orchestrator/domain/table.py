@@ -40,13 +40,14 @@ class Part:
 class Table:
     """The exchanges as columns. Times are nanoseconds after the start of the ramp, or NEVER.
 
-    `scheduled` is NEVER in a closed loop. `event` has one entry per event with content, of all exchanges;
+    `scheduled` is NEVER in a closed loop; `begin` is then the time of sending, and what latencies count from. `event` has one entry per event with content, of all exchanges;
     `weight` says how many tokens it stands for and `gap_s` how long after its predecessor it came (NaN for an
     exchange's first).
     """
 
     user: Ints
     scheduled: Ints
+    begin: Ints
     send: Ints
     end: Ints
     first: Ints
@@ -60,7 +61,7 @@ class Table:
         return float(self.weight[part.holds(self.event)].sum())
 
     def ttft_s(self, rows: Bools) -> Floats:
-        return (self.first[rows] - self.send[rows]) / 1e9
+        return (self.first[rows] - self.begin[rows]) / 1e9
 
 
 def table(exchanges: Sequence[Exchange], start_ns: int) -> Table:
@@ -70,7 +71,8 @@ def table(exchanges: Sequence[Exchange], start_ns: int) -> Table:
     return Table(
         user=_ints(x.user for x in exchanges),
         scheduled=_ints(x.scheduled_ns - start_ns if x.scheduled_ns else NEVER for x in exchanges),
-        send=_ints(x.send_ns - start_ns for x in exchanges),
+        begin=_ints(x.begin_ns - start_ns for x in exchanges),
+        send=_ints(x.send_ns - start_ns if x.send_ns else NEVER for x in exchanges),
         end=_ints(x.end_ns - start_ns for x in exchanges),
         first=_ints(x.first_token_ns - start_ns if x.first_token_ns else NEVER for x in exchanges),
         ok=np.array([x.outcome is Outcome.OK for x in exchanges], bool),

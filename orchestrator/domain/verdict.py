@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import sqrt
 
 from backends.contract import Value
+from orchestrator.domain import incidents
+from orchestrator.domain.canary import MIN_CANARIES, MIN_CANARY_PROMPTS, least_differing
 from orchestrator.domain.counts import UNREAD_S, PromptOffsets, TokenCounts
 from orchestrator.domain.distribution import Distribution
 from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
@@ -17,6 +20,8 @@ MAX_ERROR_SHARE_SUSPECT = 0.01
 MAX_ERROR_SHARE_INVALID = 0.5
 MIN_REQUESTS = 5
 MIN_LOAD_SHARE = 0.95
+MAX_BEHIND_SHARE = 0.05
+MAX_BEHIND_ROOTS = 3.0
 MIN_TOKENS_PER_EVENT = 0.95
 # How far two counts of the same answers may be apart, as a share of the larger. A text that is tokenised again
 # seldom gives exactly the tokens that were generated; a counter is read once a second, so that some of the span
@@ -25,9 +30,8 @@ MAX_APART = 0.02
 MAX_APART_TOKENIZER = 0.05
 COUNTER_EDGES_S = 2 * UNREAD_S
 MAX_CUT_SHARE = 0.25
-# Another batch adds up in another order, and a greedy answer may turn at any token where two are nearly alike.
-MAX_CANARY_SHARE = 0.3
-MAX_THROTTLED_SHARE = 0.01
+MAX_SHORT_SHARE = 0.01
+AT_LIMIT, UNTOLD = "length", "none"  # finish reasons
 MAX_CLIENT_CPU_SHARE = 0.8
 # Silence of all users at once: beyond this and twice the longest TTFT it is no waiting for first tokens.
 MAX_SILENCE_S = 2.0
@@ -77,13 +81,13 @@ def _not_checked(case: _Case) -> tuple[Reason, ...]:
         Reason.COUNTS_DISAGREE: compared,
         Reason.PROMPT_COUNTS_DISAGREE: m.prompt_offsets is not None,
         Reason.OUTPUTS_CUT: seen.natural_ends is not None,
-        Reason.CANARIES_DIFFER: bool(seen.canaries),
+        Reason.CANARIES_DIFFER: (seen.canaries or 0) >= MIN_CANARIES,
         Reason.PREFIX_CACHE_KEPT: seen.prefix_reset is not None,
-        Reason.THROTTLED: seen.throttled_share is not None,
-        Reason.FOREIGN_PROCESS: seen.foreign_processes is not None,
         Reason.CLIENT_LAG: bool(m.client_lag_s.n),
     }
-    return tuple(reason for reason, is_so in looked.items() if not is_so)
+    unlooked = {reason for reason, is_so in looked.items() if not is_so}
+    unlooked.update(incidents.not_looked_for(seen))
+    return tuple(reason for reason in Reason if reason in unlooked)
 
 
 def _tokens(case: _Case) -> Iterator[Finding]:
@@ -126,8 +130,30 @@ def _load(case: _Case) -> Iterator[Finding]:
         yield finding(Reason.LOAD_NOT_REACHED, got=m.present_users_mean, asked=case.users, what=what)
     if rate is not None and m.sent_per_s < MIN_LOAD_SHARE * rate:
         yield finding(
-            Reason.LOAD_NOT_REACHED, got=m.sent_per_s, asked=rate, what="requests per second were sent"
+            Reason.LOAD_NOT_REACHED,
+            got=m.sent_per_s,
+            asked=round(rate, 2),
+            what="requests per second were sent",
         )
+
+
+def _sent(case: _Case) -> Iterator[Finding]:
+    """That wait is part of every latency, whether the client was late or no more might be in flight."""
+    m = case.m
+    p95_s, mean_s = m.send_delay_s.p95, m.send_delay_s.mean or 0.0  # of few, one is no rule
+    late_s, of = (mean_s, "on average") if p95_s is None else (p95_s, "p95")
+    if late_s > _tolerated_s(m):
+        yield finding(Reason.SENT_LATE, late_ms=late_s * 1e3, of=of)
+
+
+def _behind(case: _Case) -> Iterator[Finding]:
+    """An open loop that asks for more than the engine does has no steady state. By chance alone as many requests as
+    the root of their number may be in flight more at the end than at the begin."""
+    m = case.m
+    due = (case.evidence.asked_per_s or 0.0) * m.steady_length_s
+    ended = m.completed + sum(m.errors.values())
+    if due - ended > max(MAX_BEHIND_SHARE * due, MAX_BEHIND_ROOTS * sqrt(due)):
+        yield finding(Reason.FALLS_BEHIND, due=due, ended=f"{ended:,}")
 
 
 def _waiting(case: _Case) -> Iterator[Finding]:
@@ -161,12 +187,12 @@ def _counts(case: _Case) -> Iterator[Finding]:
 
 
 def _apart_answers(counts: TokenCounts) -> Iterator[str]:
-    for name, count, bound in (
-        ("stated per event", counts.stated, MAX_APART),
-        ("by the tokenizer", counts.tokenizer, MAX_APART_TOKENIZER),
+    for name, count, usage, bound in (
+        ("stated per event", counts.stated, counts.usage, MAX_APART),
+        ("by the tokenizer", counts.tokenizer, counts.tokenizer_usage, MAX_APART_TOKENIZER),
     ):
-        if count is not None and _apart(counts.usage, count) > bound:
-            yield f"usage {counts.usage:,}, {name} {count:,}, more than {bound:.0%} apart"
+        if count is not None and _apart(usage, count) > bound:
+            yield f"usage {usage:,}, {name} {count:,}, more than {bound:.0%} apart"
 
 
 def _apart_engine(m: Metrics, engine: float | None) -> Iterator[str]:
@@ -201,14 +227,23 @@ def _offset(offsets: PromptOffsets) -> str:
 
 def _cut(case: _Case) -> Iterator[Finding]:
     reasons = case.m.finish_reasons
-    share = reasons.get("length", 0) / max(1, sum(reasons.values()))
+    share = reasons.get(AT_LIMIT, 0) / max(1, sum(reasons.values()))
     if case.evidence.natural_ends and share > MAX_CUT_SHARE:
         yield finding(Reason.OUTPUTS_CUT, share=share)
 
 
+def _lengths(case: _Case) -> Iterator[Finding]:
+    """An engine that is told to ignore the end of an answer may end it all the same, and look faster."""
+    reasons = case.m.finish_reasons
+    told = {reason: n for reason, n in reasons.items() if reason != UNTOLD}
+    short = sum(n for reason, n in told.items() if reason != AT_LIMIT)
+    if case.evidence.fixed_lengths and short > MAX_SHORT_SHARE * sum(told.values()):
+        yield finding(Reason.LENGTHS_NOT_KEPT, n=short, of=sum(told.values()))
+
+
 def _canaries(case: _Case) -> Iterator[Finding]:
     n, differing = case.evidence.canaries or 0, case.evidence.canaries_differing
-    if differing > MAX_CANARY_SHARE * n:
+    if case.evidence.canary_prompts_differing >= MIN_CANARY_PROMPTS and differing >= least_differing(n):
         yield finding(Reason.CANARIES_DIFFER, differing=differing, n=n)
 
 
@@ -217,15 +252,8 @@ def _prefix(case: _Case) -> Iterator[Finding]:
         yield finding(Reason.PREFIX_CACHE_KEPT)
 
 
-def _throttled(case: _Case) -> Iterator[Finding]:
-    share = case.evidence.throttled_share or 0.0
-    if share > MAX_THROTTLED_SHARE:
-        yield finding(Reason.THROTTLED, share=share)
-
-
-def _foreign(case: _Case) -> Iterator[Finding]:
-    if case.evidence.foreign_processes:
-        yield finding(Reason.FOREIGN_PROCESS, n=case.evidence.foreign_processes)
+def _incidents(case: _Case) -> Iterator[Finding]:
+    yield from incidents.findings(case.evidence)
 
 
 def _client(case: _Case) -> Iterator[Finding]:
@@ -237,7 +265,7 @@ def _late(case: _Case) -> Iterator[Finding]:
     """A client that is not given the CPU stamps late, sends late and sees tokens in heaps."""
     m = case.m
     late_s = _upper(m.client_late_s.p95, m.client_late_s)
-    if late_s > max(MAX_CLIENT_LATE_S, MAX_CLIENT_LATE_SHARE * (m.ttft_s.mean or 0.0)):
+    if late_s > _tolerated_s(m):
         yield finding(Reason.CLIENT_LATE, late_ms=late_s * 1e3)
 
 
@@ -248,6 +276,11 @@ def _lag(case: _Case) -> Iterator[Finding]:
     share = _upper(lag.p99, lag) / ttft_s
     if share > MAX_CLIENT_LAG_SHARE:
         yield finding(Reason.CLIENT_LAG, lag_ms=share * ttft_s * 1e3, share=share)
+
+
+def _tolerated_s(m: Metrics) -> float:
+    """How late the client may wake, or send."""
+    return max(MAX_CLIENT_LATE_S, MAX_CLIENT_LATE_SHARE * (m.ttft_s.mean or 0.0))
 
 
 def _upper(percentile: float | None, of: Distribution) -> float:
@@ -262,16 +295,18 @@ _CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
     _requests,
     _died,
     _load,
+    _sent,
+    _behind,
     _waiting,
     _silence,
     _drifts,
     _counts,
     _prompts,
     _cut,
+    _lengths,
     _canaries,
     _prefix,
-    _throttled,
-    _foreign,
+    _incidents,
     _client,
     _late,
     _lag,

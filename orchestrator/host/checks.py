@@ -13,8 +13,9 @@ from pathlib import Path
 
 import psutil
 
+from orchestrator.domain.evidence import Apart
 from orchestrator.errors import BenchError
-from orchestrator.host import cgroup
+from orchestrator.host import cgroup, topology
 from orchestrator.host.facts import usable_cpus, usable_memory_bytes
 from orchestrator.host.findings import Check, Finding, Level
 from orchestrator.host.gpu import Nvml
@@ -85,10 +86,11 @@ def python(missing: Level) -> Finding:
 
 
 def cpus(root: Path = Path("/")) -> Finding:
-    count = usable_cpus(root)
-    if count >= MIN_CPUS:
+    """Whether client and engine can be kept on cores of their own."""
+    count, apart = usable_cpus(root), topology.cpu_sets(root=root).apart
+    if count >= MIN_CPUS and apart is Apart.CORES:
         return Finding(Check.CPUS, Level.OK, f"{count} usable")
-    text = f"{count} usable: the client and the engine share a core, so each slows the other"
+    text = f"{count} usable, of one core: the client and the engine share it, so each slows the other"
     return Finding(Check.CPUS, Level.WARN, text, "use a machine with two cores or more for figures")
 
 

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs as NVML reports them. The only importer of pynvml; it changes no setting of a GPU.
+"""NVIDIA GPUs as NVML reports them; no setting of a GPU is changed.
 
 A reading that a GPU or driver does not support is absent: never 0, never an exception. A reading that
 fails for another reason (a GPU fell off the bus) is absent too, and counted in `faults`.
@@ -41,10 +41,12 @@ class Throttle(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """A process on a GPU. `memory_bytes` is None where the driver does not tell (in a container, say)."""
+    """A process on a GPU. `memory_bytes` is None where the driver does not tell (in a container, say);
+    `graphics`: it draws and does not compute."""
 
     pid: int
     memory_bytes: int | None
+    graphics: bool = False
 
 
 class Nvml:
@@ -54,6 +56,7 @@ class Nvml:
         self.absence = ""
         self.broken: tuple[str, ...] = ()
         self.faults: Counter[str] = Counter()
+        self.lost: set[str] = set()
         self.last_fault = ""
         self._open = False
         self._driver = ""
@@ -93,16 +96,31 @@ class Nvml:
         """The number in `gpu0.power_w` and its like: the GPU's place in NVML's order."""
         return self._handles[uuid][0]
 
+    def knows(self, uuid: str) -> bool:
+        """Whether the GPU answered when NVML was opened."""
+        return uuid in self._handles
+
+    def title(self, uuid: str) -> str:
+        """How its series begin: `gpu0`, or the UUID of a GPU that never answered."""
+        return f"gpu{self._handles[uuid][0]}" if uuid in self._handles else uuid
+
+    def handle(self, uuid: str) -> Any:
+        """What NVML's calls take for it."""
+        return self._handles[uuid][1]
+
     def read(self, uuid: str) -> Readings:
         """Everything that the GPU tells at this moment, under names such as `gpu0.power_w`."""
         if uuid not in self._handles:
             self._fault(uuid, f"no GPU {uuid}")
+            self.lost.add(uuid)
             return {}
         index, handle = self._handles[uuid]
         values: Readings = {}
-        failures = [text for reading in _READINGS if (text := _add(values, reading, handle))]
+        failures = [error for reading in _READINGS if (error := _add(values, reading, handle))]
         if failures:
             self._fault(uuid, f"gpu{index}: {failures[0]}")
+        if any(error.value in _LOST for error in failures):
+            self.lost.add(uuid)
         return {f"gpu{index}.{name}": value for name, value in values.items()}
 
     def processes(self, uuid: str) -> tuple[GpuProcess, ...] | None:
@@ -111,6 +129,10 @@ class Nvml:
             return _processes(self._handles[uuid][1]) if uuid in self._handles else None
         except pynvml.NVMLError:
             return None
+
+    def bus_id(self, uuid: str) -> str:
+        """Its PCI address, as 00000000:3B:00.0; empty where the driver does not tell."""
+        return str(_or(lambda: pynvml.nvmlDeviceGetPciInfo(self.handle(uuid)).busId, ""))
 
     def _find(self, count: int) -> None:
         self.broken = tuple(text for index in range(count) if (text := self._take(index)))
@@ -155,7 +177,7 @@ _ABSENCES = {
 }
 
 # These say "not on this GPU or driver", which is no fault.
-_UNSUPPORTED = frozenset(
+UNSUPPORTED = frozenset(
     {
         pynvml.NVML_ERROR_NOT_SUPPORTED,
         pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
@@ -166,6 +188,9 @@ _UNSUPPORTED = frozenset(
         pynvml.NVML_ERROR_DEPRECATED,
     }
 )
+
+
+_LOST = frozenset({pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED})
 
 
 def _utilisation(handle: Any) -> Readings:
@@ -185,10 +210,14 @@ def _power_limit(handle: Any) -> Readings:
     return {"power_limit_w": pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000}
 
 
-def _temperature(handle: Any) -> Readings:
+def temperature_c(handle: Any) -> float:
     # The older call goes away with CUDA 14 (nvml.h); older drivers lack the newer one.
     calls = (pynvml.nvmlDeviceGetTemperature, pynvml.nvmlDeviceGetTemperatureV)
-    return {"temperature_c": _first_known(*calls)(handle, pynvml.NVML_TEMPERATURE_GPU)}
+    return float(_first_known(*calls)(handle, pynvml.NVML_TEMPERATURE_GPU))
+
+
+def _temperature(handle: Any) -> Readings:
+    return {"temperature_c": temperature_c(handle)}
 
 
 def _sm_clock(handle: Any) -> Readings:
@@ -199,14 +228,18 @@ def _memory_clock(handle: Any) -> Readings:
     return {"memory_clock_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM)}
 
 
-def _throttle(handle: Any) -> Readings:
+def throttle_mask(handle: Any) -> int:
     # Older drivers know the same mask only by its older name (met by SemiAnalysisAI/InferenceX,
     # experimental/CollectiveX/runtime/probe.py).
     calls = (
         pynvml.nvmlDeviceGetCurrentClocksEventReasons,
         pynvml.nvmlDeviceGetCurrentClocksThrottleReasons,
     )
-    mask = _first_known(*calls)(handle)
+    return int(_first_known(*calls)(handle))
+
+
+def _throttle(handle: Any) -> Readings:
+    mask = throttle_mask(handle)
     held = decode(mask)
     flags = {f"throttle_{reason.name.lower()}": float(reason in held) for reason in Throttle if reason.name}
     return {"throttle_mask": mask, **flags}
@@ -230,10 +263,12 @@ def _process_count(handle: Any) -> Readings:
 
 
 def _processes(handle: Any) -> tuple[GpuProcess, ...]:
-    listed = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    listed += _or(lambda: pynvml.nvmlDeviceGetGraphicsRunningProcesses(handle), [])
-    used = {process.pid: process.usedGpuMemory for process in listed}
-    return tuple(GpuProcess(pid, memory) for pid, memory in sorted(used.items()))
+    """One that computes and draws counts as one that computes."""
+    draw = _or(lambda: pynvml.nvmlDeviceGetGraphicsRunningProcesses(handle), [])
+    compute = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    found = {p.pid: GpuProcess(p.pid, p.usedGpuMemory, graphics=True) for p in draw}
+    found.update({p.pid: GpuProcess(p.pid, p.usedGpuMemory) for p in compute})
+    return tuple(found[pid] for pid in sorted(found))
 
 
 _READINGS: tuple[Callable[[Any], Readings], ...] = (
@@ -251,13 +286,13 @@ _READINGS: tuple[Callable[[Any], Readings], ...] = (
 )
 
 
-def _add(values: Readings, reading: Callable[[Any], Readings], handle: Any) -> str:
-    """Add one reading; the text says why it failed, unless it is merely unsupported."""
+def _add(values: Readings, reading: Callable[[Any], Readings], handle: Any) -> pynvml.NVMLError | None:
+    """Add one reading; why it failed, unless it is merely unsupported."""
     try:
         values |= reading(handle)
     except pynvml.NVMLError as error:
-        return "" if error.value in _UNSUPPORTED else str(error)
-    return ""
+        return None if error.value in UNSUPPORTED else error
+    return None
 
 
 def _first_known(*calls: Callable[..., Any]) -> Callable[..., Any]:

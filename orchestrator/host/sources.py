@@ -1,21 +1,16 @@
-"""What telemetry reads: GPUs, the engine's processes, this host, the load client, the engine's own page."""
+"""What telemetry reads of the engine's processes, this host, the load client, and the engine's own page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable
 
 import psutil
 
 from backends.contract import MetricsMap
 from orchestrator.domain.telemetry import Usage
-from orchestrator.host.gpu import Nvml
 from orchestrator.host.prometheus import Scraper
-from orchestrator.host.telemetry import ReadingError, Source
-
-
-def gpu_sources(uuids: Sequence[str]) -> tuple[Source, ...]:
-    """One source per GPU, each with an NVML of its own: a GPU that is lost can hang its reader alone."""
-    return tuple(_gpu_source(Nvml().open(), uuid) for uuid in uuids)
+from orchestrator.host.telemetry import Source
 
 
 def engine_source(usage: Callable[[], Usage | None]) -> Source:
@@ -41,15 +36,18 @@ def metrics_source(url: str, metrics: MetricsMap) -> Source:
 
 
 def client_source(pid: int) -> Source:
-    """The load client's process; nothing once it is gone."""
+    """The load client's process, and ours, which reads what it spools; nothing once it is gone."""
+    mine = psutil.Process()
 
     def read() -> dict[str, float]:
+        own = mine.cpu_times()
         try:
             process = psutil.Process(pid)
             with process.oneshot():
                 times = process.cpu_times()
                 return {
                     "client.cpu_s": times.user + times.system,
+                    "orchestrator.cpu_s": own.user + own.system,
                     "client.memory_bytes": process.memory_info().rss,
                 }
         except psutil.NoSuchProcess:
@@ -63,8 +61,11 @@ def host_source() -> Source:
     shares = CpuShares()
 
     def read() -> dict[str, float]:
+        read = shares.read()
+        if "host.cpu_percent" in read:
+            read["host.busy_cpus"] = read["host.cpu_percent"] / 100 * (os.cpu_count() or 1)
         return {
-            **shares.read(),
+            **read,
             "host.memory_available_bytes": psutil.virtual_memory().available,
             "host.swap_used_bytes": psutil.swap_memory().used,
             "host.load_1m": psutil.getloadavg()[0],
@@ -95,14 +96,3 @@ class CpuShares:
             return {}
         whole, used, stolen = (b - a for a, b in zip(before, now, strict=True))
         return {"host.cpu_percent": 100 * used / whole, "host.steal_percent": 100 * stolen / whole}
-
-
-def _gpu_source(nvml: Nvml, uuid: str) -> Source:
-    def read() -> dict[str, float]:
-        faults = nvml.faults[uuid]
-        values = nvml.read(uuid)
-        if nvml.faults[uuid] > faults:
-            raise ReadingError(nvml.last_fault, values)
-        return values
-
-    return Source(f"gpu-{uuid}", read, nvml.close)

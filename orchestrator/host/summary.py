@@ -38,11 +38,14 @@ def summarise(samples: Sequence[Sample], from_ns: int, to_ns: int) -> TelemetryS
     return TelemetrySummary(mean=mean, max=peak)
 
 
-def throttled_share(summary: TelemetrySummary) -> float | None:
-    """The share of the time in which the worst GPU was slowed down for heat or power supply; None without a
-    GPU. A software power cap is normal under load."""
-    shares = [value for name, value in summary.mean.items() if name.endswith(SLOWED)]
-    return max(shares, default=None)
+def throttled(summary: TelemetrySummary) -> tuple[float | None, str]:
+    """The share of the time in which the worst GPU was slowed down for heat or power supply, and for which
+    reason most of it; None without a GPU. A software power cap is normal under load."""
+    shares = {name: value for name, value in summary.mean.items() if name.endswith(SLOWED)}
+    if not shares:
+        return None, ""
+    worst = max(shares, key=lambda name: shares[name])
+    return shares[worst], worst.replace(".throttle_", " ") if shares[worst] else ""
 
 
 def _by_name(samples: Sequence[Sample]) -> dict[str, Series]:

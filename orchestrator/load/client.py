@@ -6,16 +6,18 @@ While the load runs, this side reads what they spool and turns ended replies int
 from __future__ import annotations
 
 import multiprocessing
+import os
+import sys
 from collections import deque
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 import numpy as np
 from typing_extensions import Self
@@ -35,6 +37,7 @@ BEGIN_S = 0.02  # until the common start of all processes
 STOP_S = 10.0
 SILENT_S = 20.0  # twenty times the beat of its messages
 RECENT_S = 5.0
+POOL = "OPENBLAS_NUM_THREADS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class Record:
     """What a stretch of load came to, and what the client says of itself.
 
     CPU seconds and memory are those of its busiest and of its largest process; `clock_steps` says how often
-    the host's clock was set meanwhile.
+    the host's clock was set meanwhile, `held` how many requests of an open loop were due while no more might be in
+    flight.
     """
 
     exchanges: list[Exchange]
@@ -67,6 +71,7 @@ class Record:
     client_memory_bytes: int = 0
     client_cores: tuple[int, ...] = ()
     clock_steps: int = 0
+    held: int = 0
 
 
 @dataclass(slots=True)
@@ -141,6 +146,7 @@ class _Stretch:
             client_memory_bytes=max(d.memory_bytes for d in done),
             client_cores=tuple(d.core for d in done if d.core is not None),
             clock_steps=max(share.assembly.offsets.steps for share in self.shares),
+            held=sum(d.held for d in done),
         )
 
 
@@ -174,7 +180,8 @@ class LoadClient:
 
     def __enter__(self) -> Self:
         for process, theirs in zip(self._processes, self._theirs, strict=True):
-            process.start()
+            with _bare():
+                process.start()
             theirs.close()  # so that their end's death is an EOF on ours
         return self
 
@@ -313,6 +320,22 @@ class LoadClient:
         )
 
 
+@contextmanager
+def _bare() -> Iterator[None]:
+    """A process started here imports the worker, not the program that starts it, and numpy makes it no pool of
+    threads. The kernel takes longer over the calls of a process that has several threads."""
+    main, threads = sys.modules["__main__"], os.environ.get(POOL)
+    sys.modules["__main__"] = ModuleType("__main__")
+    os.environ[POOL] = "1"
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        os.environ.pop(POOL)
+        if threads is not None:
+            os.environ[POOL] = threads
+
+
 def _lagging(x: Exchange, reply: Reply) -> Exchange:
     """The exchange with what the reply says of the client's own lag."""
     lags_ns = dict(zip(reply.times_ns, reply.lags_ns, strict=True))
@@ -339,5 +362,5 @@ def _recent_ttft_s(exchanges: list[Exchange], now_ns: int) -> float | None:
         if x.end_ns < since_ns:
             break
         if x.first_token_ns:
-            recent.append((x.first_token_ns - x.send_ns) / 1e9)
+            recent.append((x.first_token_ns - x.begin_ns) / 1e9)
     return sum(recent) / len(recent) if recent else None

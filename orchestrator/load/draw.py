@@ -16,6 +16,21 @@ from orchestrator.errors import CellError
 from orchestrator.load.dialects import body, carries, conversations, templates
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """How many prompts (sessions of several) a load has sent, how many had been sent before it, and how many there
+    are."""
+
+    count: int
+    before: int
+    of: int
+
+    @property
+    def again(self) -> int:
+        """Those of them that had been sent already: a prefix cache may know them."""
+        return max(0, min(self.count, self.before + self.count - self.of))
+
+
 @dataclass(slots=True)
 class Draw:
     """Prompts in one seeded order, drawn without replacement across the loads of a deployment, so that
@@ -66,13 +81,19 @@ class Draw:
         sessions = self.prompts.sessions
         return tuple(len(sessions[i]) for i in self._drawing()) if self.prompts.turns else ()
 
-    def drawn(self, positions: Iterable[int]) -> None:
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """When each of `bodies` came in the trace that it is from; empty where there is none."""
+        return tuple(self.prompts.times_s[i] for i in self._order()) if self.prompts.times_s else ()
+
+    def drawn(self, positions: Iterable[int]) -> Drawn:
         """Say which of `bodies` have been sent: a session counts once, with its first turn."""
-        if self.reuse:
-            return
         counts = self.turns or (1,) * len(self.prompts.prompts)
         first = {0, *accumulate(counts)}
-        self.at += sum(position in first for position in positions)
+        found = Drawn(sum(position in first for position in positions), self.at, len(self.prompts.sessions))
+        if not self.reuse:
+            self.at += found.count
+        return found
 
     @property
     def _renders(self) -> bool:

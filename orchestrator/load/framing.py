@@ -21,7 +21,7 @@ class Framing:
         self.complete = False
         self.keep = False
 
-    def feed(self, data: bytes) -> str:
+    def feed(self, data: bytes | memoryview) -> str:
         """What is wrong with it, or nothing."""
         if self._parser is None or self.complete:
             self.keep = False  # bytes that nobody asked for

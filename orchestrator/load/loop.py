@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
@@ -37,9 +38,11 @@ class Loop:
         # edge-triggered, so that its expiry need not be read
         self._epoll.register(self._timerfd, select.EPOLLIN | select.EPOLLET)
         self._handlers: dict[int, Call] = {self._timerfd: self._fire}
+        self._soon: deque[Call] = deque()
         self._timers: list[tuple[int, int, Call]] = []
         self._turn = count()
         self._armed_ns = _NEVER_NS
+        self._expiry = _Itimerspec()
         self._over = False
 
     def close(self) -> None:
@@ -59,7 +62,11 @@ class Loop:
             self._epoll.unregister(fd)
 
     def at(self, due_ns: int, call: Call) -> None:
-        """Call once when CLOCK_MONOTONIC has come to `due_ns`."""
+        """Call once when CLOCK_MONOTONIC has come to `due_ns`. What is due already does not take the kernel's
+        timer, whose setting may cost as much as reading an event."""
+        if due_ns <= perf_counter_ns():
+            self._soon.append(call)
+            return
         heappush(self._timers, (due_ns, next(self._turn), call))
         if due_ns < self._armed_ns:
             self._arm(due_ns)
@@ -69,8 +76,11 @@ class Loop:
 
     def run(self) -> None:
         """Until stopped, which it may have been already."""
-        poll, handlers = self._epoll.poll, self._handlers
+        poll, handlers, soon = self._epoll.poll, self._handlers, self._soon
         while not self._over:
+            if soon:
+                soon.popleft()()
+                continue
             for fd, _ in poll(-1, BATCH):
                 handler = handlers.get(fd)  # an earlier one of this batch may have closed it
                 if handler is not None:
@@ -86,8 +96,9 @@ class Loop:
 
     def _arm(self, due_ns: int) -> None:
         self._armed_ns = due_ns
-        value = _Itimerspec(0, 0, *divmod(max(due_ns, 1), _NS))  # 0 would disarm it
-        _timerfd_settime(self._timerfd, _TFD_ABSTIME, ctypes.byref(value), None)
+        expiry = self._expiry
+        expiry.value_s, expiry.value_ns = divmod(max(due_ns, 1), _NS)  # 0 would disarm it
+        _timerfd_settime(self._timerfd, _TFD_ABSTIME, ctypes.byref(expiry), None)
 
 
 class _Itimerspec(ctypes.Structure):

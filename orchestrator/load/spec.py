@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
 from orchestrator.domain.exchange import Outcome
+
+HTTP_OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,9 @@ class LoadSpec:
     is in flight is cut. `tag` begins every request id. `kernel_stamps` off leaves all times to user space.
     `turns` says how many neighbouring bodies are the turns of each session: a user who draws one sends them
     in order, and leaves it at a failure. `requests` then counts sessions.
+
+    `due_ns` makes it an open loop: when each request is due, in nanoseconds after the start, whatever became of those
+    before; `users` is then how many may be in flight at a time, and `ramp_s` has been heeded already.
     """
 
     tag: str
@@ -34,6 +40,7 @@ class LoadSpec:
     request_s: float = 600.0
     kernel_stamps: bool = True
     turns: tuple[int, ...] = ()
+    due_ns: array[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,11 @@ class Order:
         counts = self.spec.turns or (1,) * len(self.spec.bodies)
         ends = list(accumulate(counts))
         return tuple(range(end - count, end) for end, count in zip(ends, counts, strict=True))
+
+    @property
+    def arrivals(self) -> range:
+        """Which of the requests of an open loop are this share's: every `shards`-th."""
+        return range(self.shard, len(self.spec.due_ns or ()), self.shards)
 
     @property
     def requests(self) -> int | None:
@@ -86,6 +98,7 @@ class Reply:
     status: int = 0
     connects: int = 0
     detail: str = ""
+    scheduled_ns: int = 0
     times_ns: list[int] = field(default_factory=list)
     pieces: list[bytes] = field(default_factory=list)
     reads: int = 0
@@ -113,7 +126,8 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class Done:
     """What a client's process says at the end: the span in CLOCK_MONOTONIC, its own CPU seconds and largest
-    memory, how late it woke each time, whether it had real-time priority, and the core it was pinned to."""
+    memory, how late it woke each time, whether it had real-time priority, the core it was pinned to, and how many
+    requests of an open loop were due while no more might be in flight."""
 
     start_ns: int
     end_ns: int
@@ -122,3 +136,4 @@ class Done:
     late_s: tuple[float, ...]
     realtime: bool
     core: int | None
+    held: int = 0

@@ -1,30 +1,35 @@
 """The files that carry raw reads from a client's process to ours, in the order in which they came.
 
 Three kinds of record: a read (bytes, our time, the kernel's stamp), the end of an exchange, a sample of
-the clocks. Appending is all that the measuring process does with a read, so that no parsing stands beside
-the stamping of other streams. The files are cut into segments, which the reader removes once it has read
+the clocks. The kernel puts a read where it is to stand in the block that is written next, so that nothing is
+allocated for it or copied. The files are cut into segments, which the reader removes once it has read
 them: neither memory nor disk grows with the length of a load.
 """
 
 from __future__ import annotations
 
+import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from time import perf_counter_ns
+from typing import Any, BinaryIO, NamedTuple
 
 from orchestrator.domain.exchange import Outcome
 from orchestrator.load.spec import Reply
 
 SEGMENT_BYTES = 64 << 20
-FLUSH_BYTES = 48 << 10  # one write of some 10 us: longer ones would hold up the reads
+FLUSH_BYTES = 16 << 10  # one write of some 10 us: longer ones would hold up the reads
+READ_BYTES = 1 << 16  # at most, of one read
+CONTROL_BYTES = socket.CMSG_SPACE(16)  # the kernel's stamp
+DETAIL_CHARS = 1000
 BLOCK_BYTES = 4 << 20
 NO_STAMP = bytes(16)
 
 # kind, exchange, size of what follows; then for a read: our time, the kernel's struct timespec
 _READ = struct.Struct("<BIIq16s")
-# ... for an end: size of the id, user, prompt, status, connects, outcome, send and end; id and detail follow
-_END = struct.Struct("<BIIIIIIHBqq")
+# ... for an end: size of the id, user, prompt, status, connects, outcome, scheduled, send, end; id and detail follow
+_END = struct.Struct("<BIIIIIIHBqqq")
 # ... for a sample: CLOCK_MONOTONIC, what CLOCK_REALTIME is ahead of it
 _CLOCK = struct.Struct("<BIIqq")
 _KIND = struct.Struct("<BII")
@@ -60,26 +65,40 @@ class Sample(NamedTuple):
 Entry = Read | End | Sample
 
 
+Receive = Callable[[tuple[memoryview], int], tuple[int, list[tuple[int, int, bytes]], int, Any]]
+"""A socket's `recvmsg_into`."""
+
+
 class Writer:
-    """Buffers records and appends them to the segment at hand."""
+    """Gathers records in one block and appends it to the segment at hand. `reads` counts them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._parts: list[bytes] = []
-        self._buffered = 0
+        self._block = memoryview(bytearray(FLUSH_BYTES + _READ.size + READ_BYTES))
+        self._filled = 0
         self._segment = 0
         self._written = 0
         self._file = _segment(folder, 0).open("wb", buffering=0)
+        self.reads = 0
 
-    def read(self, exchange: int, at_ns: int, stamp: bytes, data: bytes) -> None:
-        size = len(data)
-        self._parts += (_READ.pack(_A_READ, exchange, size, at_ns, stamp), data)
-        self._buffered += size
-        if self._buffered > FLUSH_BYTES:
-            self.flush()
+    def receive(self, exchange: int, receive: Receive) -> tuple[int, memoryview]:
+        """Read from a socket: our time of it, and the bytes, which stand until the next record. No bytes, which
+        is the stream's end, make no record. OSError as the socket raises it."""
+        block, at = self._block, self._filled
+        begin = at + _READ.size
+        size, control, _, _ = receive((block[begin : begin + READ_BYTES],), CONTROL_BYTES)
+        at_ns = perf_counter_ns()
+        end = begin + size
+        if size:
+            _READ.pack_into(block, at, _A_READ, exchange, size, at_ns, control[0][2] if control else NO_STAMP)
+            self.reads += 1
+            self._filled = end
+            if end > FLUSH_BYTES:
+                self.flush()
+        return at_ns, block[begin:end]
 
     def end(self, exchange: int, reply: Reply) -> None:
-        name, detail = reply.id.encode(), reply.detail.encode()
+        name, detail = reply.id.encode(), reply.detail[:DETAIL_CHARS].encode()
         head = _END.pack(
             _AN_END,
             exchange,
@@ -90,19 +109,19 @@ class Writer:
             reply.status,
             min(reply.connects, 0xFFFF),
             _OUTCOMES.index(reply.outcome),
+            reply.scheduled_ns,
             reply.send_ns,
             reply.end_ns,
         )
-        self._parts += (head, name, detail)
+        self._append(head + name + detail)
 
     def sample(self, at_ns: int, offset_ns: int) -> None:
-        self._parts.append(_CLOCK.pack(_A_SAMPLE, 0, 0, at_ns, offset_ns))
+        self._append(_CLOCK.pack(_A_SAMPLE, 0, 0, at_ns, offset_ns))
 
     def flush(self) -> None:
-        """Write what is buffered; go on in a new segment when this one is long enough."""
-        block = memoryview(b"".join(self._parts))
-        self._parts.clear()
-        self._buffered = 0
+        """Write what is gathered; go on in a new segment when this one is long enough."""
+        block = self._block[: self._filled]
+        self._filled = 0
         self._written += len(block)
         while block:
             block = block[self._file.write(block) :]
@@ -115,6 +134,13 @@ class Writer:
     def close(self) -> None:
         self.flush()
         self._file.close()
+
+    def _append(self, record: bytes) -> None:
+        end = self._filled + len(record)
+        self._block[self._filled : end] = record
+        self._filled = end
+        if end > FLUSH_BYTES:
+            self.flush()
 
 
 class Reader:
@@ -187,7 +213,7 @@ def _parse(block: bytes, at: int) -> tuple[Entry, int] | None:
 
 
 def _reply(fields: tuple[int, ...], text: bytes) -> Reply:
-    name_n, user, prompt, status, connects, outcome, send_ns, end_ns = fields
+    name_n, user, prompt, status, connects, outcome, scheduled_ns, send_ns, end_ns = fields
     return Reply(
         id=text[:name_n].decode(),
         user=user,
@@ -198,6 +224,7 @@ def _reply(fields: tuple[int, ...], text: bytes) -> Reply:
         status=status,
         connects=connects,
         detail=text[name_n:].decode(),
+        scheduled_ns=scheduled_ns,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from backends.contract import Backend, Build, Facts, Quantization, Release, Source
+from orchestrator.report import qualitative
 from orchestrator.report.layout import bullets, code, joined, table
 
 END = "<!-- Above: what `levelbench backends` prints. Below: written by hand. -->"
@@ -27,7 +28,6 @@ _ROWS = {
     "SIGTERM": "stop",
     "own figures": "figures",
 }
-_AGES = {"2024-06": "June 2024", "current": "today"}
 
 
 def page(backends: Iterable[Backend]) -> str:
@@ -44,7 +44,11 @@ def page(backends: Iterable[Backend]) -> str:
         "weights",
         "seen to work",
     )
-    sections = [_INTRO, f"## Builds\n\n{table(headings, builds, texts=len(headings))}"]
+    sections = [
+        _INTRO,
+        f"## Builds\n\n{table(headings, builds, texts=len(headings))}",
+        qualitative.section(every),
+    ]
     return "\n\n".join([*sections, *map(_section, every)]) + "\n"
 
 
@@ -99,7 +103,7 @@ def _sources(release: Release) -> Iterator[Source]:
 
 
 def _age(release: Release) -> str:
-    return _AGES.get(release.id, release.id)
+    return qualitative.AGES.get(release.id, release.id)
 
 
 def _versions(release: Release) -> str:

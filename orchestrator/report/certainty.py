@@ -23,18 +23,21 @@ def sections(results: Sequence[Result], names: Names) -> list[str]:
 
 
 def unchecked(results: Sequence[Result], names: Names) -> list[str]:
-    """Which reasons a verdict could not look for, told once for all cells that lack the same."""
+    """Which reasons a verdict could not look for."""
+    lines = unchecked_lines(results, names)
+    return ["## What the verdicts did not look at", layout.bullets(lines)] if lines else []
+
+
+def unchecked_lines(results: Sequence[Result], names: Names) -> list[str]:
+    """Told once for all cells that lack the same."""
     lacking: dict[tuple[Reason, ...], list[str]] = {}
     for r in results:
         if r.verdict is not None and r.verdict.not_checked:
             lacking.setdefault(r.verdict.not_checked, []).append(f"{names[r.cell.group]}, {_load(r)}")
-    if not lacking:
-        return []
-    lines = [
+    return [
         f"not checked: {', '.join(reason.value for reason in reasons)} ({'; '.join(cells)})"
         for reasons, cells in lacking.items()
     ]
-    return ["## What the verdicts did not look at", layout.bullets(lines)]
 
 
 def _load(result: Result) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.domain.cell import Load
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Result
 from orchestrator.report import layout, units
 from orchestrator.report.figures import FAIRNESS, RATE_BOUNDS, TOKEN_RATE, TTFT_MEAN, level, marked, worse
-from orchestrator.report.groups import Field, Standing, load_name, standings
+from orchestrator.report.groups import Field, Standing, load_name, load_size, standings
 from orchestrator.report.headline import Names
 
+ENDED = "why answers ended"
 CAUTION = (
     "Each row is one run. Its 95 % interval tells how much the figure moved within that run, not what another run "
     "would give: two engines whose intervals overlap are not told apart, and those that do not may still be. "
@@ -31,14 +33,16 @@ def fairness(results: Sequence[Result], names: Names) -> list[str]:
     measured = [r for r in results if r.metrics is not None]
     if not measured:
         return []
-    headings = ["engine", "load", *(c.title for c in FAIRNESS), "why answers ended"]
-    rows = [[names[r.cell.group], _where(r), *(c.figure(r) for c in FAIRNESS), _reasons(r)] for r in measured]
-    return [f"## {_spread(measured)}", layout.table(headings, rows, texts=2)]
+    headings = ["engine", "load", *(c.title for c in FAIRNESS), ENDED]
+    rows = [
+        [names[r.cell.group], _where(r), *(c.figure(r) for c in FAIRNESS), stop_reasons(r)] for r in measured
+    ]
+    return [f"## {spread(measured)}", layout.table(headings, rows, texts=2)]
 
 
 def _ranked(field: Field, names: Names) -> list[str]:
     headings = [
-        "users",
+        field.measure,
         "rank",
         "engine",
         "tok/s",
@@ -47,12 +51,32 @@ def _ranked(field: Field, names: Names) -> list[str]:
         "TTFT mean (ms)",
         "to the lowest",
     ]
-    rows = [
-        _row(users, standing, names) for users, results in field.by_users for standing in _contest(results)
-    ]
+    rows = [_row(load, standing, names) for load, results in field.by_load for standing in _contest(results)]
     table = [layout.table(headings, rows, texts=3)] if rows else []
-    absent = [line for _, results in field.by_users for line in _unranked(results, names)]
+    absent = unranked(field, names)
+    absent += hosts_apart([s.result for _, results in field.by_load for s in _contest(results)])
     return [f"### {field.title}", *table, *([layout.bullets(absent)] if absent else [])]
+
+
+def hosts_apart(results: Sequence[Result]) -> list[str]:
+    """A line where what is ranked was measured on several hosts: two of the same make differ too."""
+    hosts = {r.placed.host: _make(r) for r in results if r.placed is not None}
+    if len(set(hosts.values())) > 1:
+        told = "; ".join(f"{host}: {make}" for host, make in sorted(hosts.items()))
+        return [f"measured on unlike hosts, so that a difference may be theirs ({told})"]
+    told = ", ".join(sorted(hosts))
+    if told in {"", *hosts}:
+        return []
+    return [f"measured on several hosts of the same make ({told}): --pin MODEL=HOST keeps a model on one"]
+
+
+def _make(result: Result) -> str:
+    """What tells one kind of host from another, of what a result knows."""
+    if result.provenance is None:
+        return "unknown"
+    host = result.provenance.host
+    gpus = ", ".join(f"{g.name}, driver {g.driver}" for g in host.gpus) or "no GPU"
+    return f"{host.cpu}, {host.cpus} CPUs, {gpus}"
 
 
 def _contest(results: Sequence[Result]) -> tuple[Standing, ...]:
@@ -61,9 +85,9 @@ def _contest(results: Sequence[Result]) -> tuple[Standing, ...]:
     return ranked if len(ranked) > 1 else ()
 
 
-def _row(users: int, s: Standing, names: Names) -> list[str]:
+def _row(load: Load, s: Standing, names: Names) -> list[str]:
     return [
-        f"{users:,}",
+        load_size(load),
         str(s.rank),
         names[s.result.cell.group],
         TOKEN_RATE.figure(s.result),
@@ -74,8 +98,12 @@ def _row(users: int, s: Standing, names: Names) -> list[str]:
     ]
 
 
+def unranked(field: Field, names: Names) -> list[str]:
+    """Who is missing from a field's ranking, and why; each load has one of its own."""
+    return [line for _, results in field.by_load for line in _unranked(results, names)]
+
+
 def _unranked(results: Sequence[Result], names: Names) -> list[str]:
-    """Who is missing from the ranking, and why."""
     if len({r.method for r in results}) > 1:
         return [f"{load_name(results[0].cell)}: not ranked, measured by different METHODs"]
     ranked = [s.result for s in _contest(results)]
@@ -94,7 +122,7 @@ def _why(result: Result) -> str:
     return "there is no other to compare it with"
 
 
-def _spread(results: Sequence[Result]) -> str:
+def spread(results: Sequence[Result]) -> str:
     """The heading says whether the engines did equal work, as far as answers' lengths tell."""
     loads: dict[tuple[str, str, str], list[tuple[float, Level]]] = {}
     for r in results:
@@ -116,7 +144,8 @@ def _where(result: Result) -> str:
     return f"{result.cell.group.model}, {load_name(result.cell)}"
 
 
-def _reasons(result: Result) -> str:
+def stop_reasons(result: Result) -> str:
+    """Why the completed answers ended, as the engine said."""
     reasons = result.metrics.finish_reasons if result.metrics else {}
     return marked(
         ", ".join(f"{count:,} {name}" for name, count in reasons.items()) or units.NOTHING, level(result)

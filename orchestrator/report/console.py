@@ -13,16 +13,16 @@ from rich.text import Text
 from orchestrator.domain.distribution import MIN_SAMPLES
 from orchestrator.report import groups, headline
 from orchestrator.report.figures import ERRORS, ESSENTIAL, TOKEN_RATE, TTFT_MEAN, TTFT_P95
-from orchestrator.report.groups import Field
+from orchestrator.report.groups import RATE, USERS, Field
 from orchestrator.report.headline import Names
 from orchestrator.report.records import State, Stored
 from orchestrator.report.units import NOTHING
 
 # Which columns to show, tried in this order until the table fits the terminal.
 ALL: tuple[str, ...] = ()
-SOME = ("users", "engine", "verdict", *(c.title for c in ESSENTIAL), ERRORS.title)
-FEW = ("users", "engine", "verdict", TOKEN_RATE.title, TTFT_MEAN.title, TTFT_P95.title, ERRORS.title)
-FEWEST = ("users", "engine", "verdict", TOKEN_RATE.title, TTFT_MEAN.title)
+SOME = (USERS, RATE, "engine", "verdict", *(c.title for c in ESSENTIAL), ERRORS.title)
+FEW = (USERS, RATE, "engine", "verdict", TOKEN_RATE.title, TTFT_MEAN.title, TTFT_P95.title, ERRORS.title)
+FEWEST = (USERS, RATE, "engine", "verdict", TOKEN_RATE.title, TTFT_MEAN.title)
 LEGEND = f"? suspect, ! invalid: reasons below.  n<{MIN_SAMPLES[95]}: too few samples for that percentile."
 
 
@@ -107,11 +107,11 @@ def _lines(field: Field, names: Names) -> str:
     """Every figure on a line of its own below its cell: fits wherever a word fits."""
     headings = headline.headings(field)
     blocks = []
-    for users, engine, verdict, *figures in headline.rows(field, names):
+    for size, engine, verdict, *figures in headline.rows(field, names):
         shown = [
             f"  {title}: {text}" for title, text in zip(headings[3:], figures, strict=True) if text != NOTHING
         ]
-        blocks.append("\n".join([f"{engine}, users {users}: {verdict}", *shown]))
+        blocks.append("\n".join([f"{engine}, {headings[0]} {size}: {verdict}", *shown]))
     return "\n".join(blocks)
 
 

@@ -49,9 +49,10 @@ def worse(one: Level, other: Level) -> Level:
 
 
 def headline(results: Sequence[Result]) -> tuple[Column, ...]:
-    """The columns of the first table: those about GPUs only where there are any."""
+    """The columns of the first table: those about GPUs only where there are any, goodput where limits were given."""
     with_gpu = any(gpu_busy_share(r) is not None or gpu_power_w(r) is not None for r in results)
-    return (*ESSENTIAL, *LATENCIES, *COST, *(GPU if with_gpu else ()))
+    with_slo = any(r.metrics is not None and r.metrics.slo is not None for r in results)
+    return (*ESSENTIAL, *LATENCIES, *((GOODPUT,) if with_slo else ()), *COST, *(GPU if with_gpu else ()))
 
 
 def gpu_busy_share(result: Result) -> float | None:
@@ -67,12 +68,24 @@ def gpu_power_w(result: Result) -> float | None:
 
 
 def _user_rate(result: Result, m: Metrics) -> str:
+    """In an open loop there are no users."""
+    if result.cell.load.arrivals is not None:
+        return units.NOTHING
     return units.number(m.tokens_per_s / result.cell.load.users)
 
 
 def _errors(_: Result, m: Metrics) -> str:
     failures = sum(m.errors.values())
     return f"{failures:,} ({units.percent(m.error_share)})" if failures else "0"
+
+
+def _good(m: Metrics) -> str:
+    """Requests that kept every limit, and their share of those that ended."""
+    if m.goodput_per_s is None:
+        return units.NOTHING
+    ended = (m.completed + sum(m.errors.values())) / m.steady_length_s if m.steady_length_s else 0.0
+    share = f" ({units.percent(m.goodput_per_s / ended)})" if ended else ""
+    return f"{units.number(m.goodput_per_s)}{share}"
 
 
 def _sources(m: Metrics) -> str:
@@ -90,6 +103,7 @@ TTFT_P50 = Column("TTFT p50 (ms)", lambda _, m: units.percentile(m.ttft_s, 50, u
 TTFT_P95 = Column("TTFT p95 (ms)", lambda _, m: units.percentile(m.ttft_s, 95, units.ms))
 TTFT_P99 = Column("TTFT p99 (ms)", lambda _, m: units.percentile(m.ttft_s, 99, units.ms))
 ERRORS = Column("errors", _errors)
+GOODPUT = Column("within limits (requests/s)", lambda _, m: _good(m))
 
 ESSENTIAL = (
     TOKEN_RATE,

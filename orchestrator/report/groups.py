@@ -8,14 +8,18 @@ from itertools import groupby
 from operator import attrgetter
 
 from backends.contract import PrefixCaching
-from orchestrator.domain.cell import Cell, CellGroup, Role
+from orchestrator.domain.cell import Cell, CellGroup, Load, Role
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Result
 from orchestrator.domain.workload import SystemPrompt
 from orchestrator.report.figures import level, worse
+from orchestrator.report.layout import joined
 from orchestrator.report.records import Stored
 from orchestrator.report.units import count
 
+USERS = "users"
+RATE = "rate (1/s)"
+OWN_PACE = "the trace's own pace"
 _PREFIX = {
     PrefixCaching.PROFILE: "prefix cache as in the profile",
     PrefixCaching.ON: "prefix cache on",
@@ -25,7 +29,7 @@ _PREFIX = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Cells that had the same work to do, but for the number of users."""
+    """Cells that had the same work to do, but for how much of it at a time."""
 
     title: str
     cells: tuple[Stored, ...]
@@ -36,9 +40,15 @@ class Field:
         return tuple(stored.result for stored in self.cells if stored.result is not None)
 
     @property
-    def by_users(self) -> tuple[tuple[int, tuple[Result, ...]], ...]:
-        ordered = sorted(self.results, key=attrgetter("cell.load.users"))
-        return tuple((users, tuple(of)) for users, of in groupby(ordered, attrgetter("cell.load.users")))
+    def by_load(self) -> tuple[tuple[Load, tuple[Result, ...]], ...]:
+        ordered = sorted(self.results, key=attrgetter("cell.load.size"))
+        return tuple((load, tuple(of)) for load, of in groupby(ordered, attrgetter("cell.load")))
+
+    @property
+    def measure(self) -> str:
+        """The heading of `load_size`."""
+        is_open = any(stored.cell is not None and stored.cell.load.arrivals for stored in self.cells)
+        return RATE if is_open else USERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,7 @@ def fields(cells: Sequence[Stored]) -> tuple[Field, ...]:
             known.setdefault(_work(stored.cell), []).append(stored)
     several_workloads = len({workload for _, workload, _ in known}) > 1
     return tuple(
-        Field(_title(key, with_workload=several_workloads), _by_users(of)) for key, of in known.items()
+        Field(_title(key, with_workload=several_workloads), _by_size(of)) for key, of in known.items()
     )
 
 
@@ -74,7 +84,24 @@ def names(cells: Iterable[Stored]) -> dict[CellGroup, str]:
 
 def load_name(cell: Cell) -> str:
     suffix = ", system prompt" if cell.load.system_prompt is SystemPrompt.WITH else ""
-    return count(cell.load.users, "user") + suffix
+    return counted([cell.load]) + suffix
+
+
+def load_size(load: Load) -> str:
+    """How much at a time, without its unit: users, or requests per second."""
+    if load.arrivals is None:
+        return f"{load.users:,}"
+    return "as recorded" if load.rate_per_s is None else f"{load.rate_per_s:g}"
+
+
+def counted(loads: Sequence[Load]) -> str:
+    """Loads of one workload with their unit: `1, 4 and 16 users`."""
+    *others, last = loads
+    if last.arrivals is None:
+        words = count(last.users, "user")
+    else:
+        words = OWN_PACE if last.rate_per_s is None else f"{load_size(last)} requests/s"
+    return joined([*map(load_size, others), words])
 
 
 def standings(results: Sequence[Result]) -> tuple[Standing, ...]:
@@ -118,18 +145,29 @@ def _title(key: tuple[str, str, str], *, with_workload: bool) -> str:
     return f"{title} with system prompt" if system_prompt == SystemPrompt.WITH.value else title
 
 
-def _by_users(cells: list[Stored]) -> tuple[Stored, ...]:
-    return tuple(sorted(cells, key=lambda stored: stored.cell.load.users if stored.cell else 0))
+def _by_size(cells: list[Stored]) -> tuple[Stored, ...]:
+    return tuple(sorted(cells, key=lambda stored: stored.cell.load.size if stored.cell else 0))
 
 
 def _name(group: CellGroup, groups: Sequence[CellGroup]) -> str:
     alike = [g for g in groups if (g.backend, g.version) == (group.backend, group.version)]
-    traits = ("release", "profile", "accelerator", "runtime")
+    traits = ("release", "profile", "accelerator", "runtime", "serving")
     told = [t for t in traits if len({getattr(g, t) for g in alike}) > 1]
-    words = [str(getattr(word := getattr(group, t), "value", word)) for t in told]
+    words = [_word(t, getattr(group, t)) for t in (*told, *(["serving"] if _is_untold(group, told) else []))]
     if len({g.prefix_caching for g in alike}) > 1:
         words.append(_PREFIX[group.prefix_caching])
     if len({g.extra_args for g in alike}) > 1 and group.extra_args:
         words.append(" ".join(group.extra_args))
     extra = ", ".join(words)
     return f"{group.backend} {group.version}" + (f" ({extra})" if extra else "")
+
+
+def _is_untold(group: CellGroup, told: Sequence[str]) -> bool:
+    """A serving layer is told of also where there is nothing to tell it from."""
+    return group.serving is not None and "serving" not in told
+
+
+def _word(trait: str, value: object) -> str:
+    if trait == "serving":
+        return f"behind {value}" if value else "native"
+    return str(getattr(value, "value", value))

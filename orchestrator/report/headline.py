@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.cell import CellGroup, Load
 from orchestrator.domain.distribution import MIN_SAMPLES
 from orchestrator.domain.result import Result
-from orchestrator.report import layout, units
+from orchestrator.report import layout
 from orchestrator.report.figures import TOKEN_RATE, TTFT_MEAN, headline, level, marked
-from orchestrator.report.groups import Field, load_name, standings
+from orchestrator.report.groups import Field, counted, load_name, load_size, standings
 from orchestrator.report.records import State, Stored
 
 Names = Mapping[CellGroup, str]
@@ -27,11 +27,11 @@ def sections(fields: Sequence[Field], names: Names) -> list[str]:
 
 
 def rows(field: Field, names: Names) -> list[list[str]]:
-    """Users, engine, verdict, then the figures; a row for every cell that was begun."""
+    """How much at a time, engine, verdict, then the figures; a row for every cell that was begun."""
     columns = headline(field.results)
     return [
         [
-            f"{cell.load.users:,}",
+            load_size(cell.load),
             names[cell.group],
             verdict(stored),
             *(c.figure(stored.result) for c in columns),
@@ -42,7 +42,7 @@ def rows(field: Field, names: Names) -> list[list[str]]:
 
 
 def headings(field: Field) -> list[str]:
-    return ["users", "engine", "verdict", *(column.title for column in headline(field.results))]
+    return [field.measure, "engine", "verdict", *(column.title for column in headline(field.results))]
 
 
 def answer(field: Field, names: Names) -> str:
@@ -50,8 +50,8 @@ def answer(field: Field, names: Names) -> str:
     if len({result.cell.group for result in field.results}) > 1:
         return _leaders(field, names)
     rates = [
-        f"{TOKEN_RATE.figure(r)} tok/s with {units.count(users, 'user')}"
-        for users, results in field.by_users
+        f"{TOKEN_RATE.figure(r)} tok/s with {counted([load])}"
+        for load, results in field.by_load
         for r in results
         if r.metrics is not None
     ]
@@ -86,7 +86,8 @@ def remarks(field: Field, names: Names) -> list[str]:
 
 def _remarks(result: Result) -> list[str]:
     findings = result.verdict.findings if result.verdict else ()
-    return [*(f"{finding.level.value}, {finding.text}" for finding in findings), *result.notes]
+    told = (*result.notes, *(result.gate.remarks if result.gate else ()))
+    return [*(f"{finding.level.value}, {finding.text}" for finding in findings), *told]
 
 
 def _section(field: Field, names: Names) -> list[str]:
@@ -97,18 +98,13 @@ def _section(field: Field, names: Names) -> list[str]:
 
 def _leaders(field: Field, names: Names) -> str:
     """Only where at least two engines have figures that may be compared."""
-    led: dict[str, list[int]] = {}
-    for users, results in field.by_users:
+    led: dict[str, list[Load]] = {}
+    for load, results in field.by_load:
         ranked = standings(results)
         if len(ranked) > 1:
             winner = marked(names[ranked[0].result.cell.group], ranked[0].rate_level)
-            led.setdefault(winner, []).append(users)
+            led.setdefault(winner, []).append(load)
     if not led:
         return f"{field.title}: no two engines to compare"
-    claims = [f"{winner} with {_users(at)}" for winner, at in led.items()]
+    claims = [f"{winner} with {counted(at)}" for winner, at in led.items()]
     return f"{field.title}: most tok/s from {layout.joined(claims)}"
-
-
-def _users(loads: Sequence[int]) -> str:
-    *others, last = loads
-    return layout.joined([*(f"{users:,}" for users in others), units.count(last, "user")])

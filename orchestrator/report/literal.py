@@ -38,13 +38,19 @@ TTFT = (
 
 def sections(results: Sequence[Result], names: Names) -> list[str]:
     """Two tables, where anybody asked for the article's protocol."""
-    asked = [(r, r.article) for r in results if r.article is not None]
-    if not asked:
+    found = rows(results, names)
+    if found is None:
         return []
+    tables = [layout.table(head, of, texts=2) for head, of in zip((RATE, TTFT), found, strict=True)]
+    return ["## As the article's client would have printed it", WORDS, *tables]
+
+
+def rows(results: Sequence[Result], names: Names) -> tuple[list[list[str]], list[list[str]]] | None:
+    """Those of the two tables; None where nobody asked."""
+    asked = [(r, r.article) for r in results if r.article is not None]
     rates = [[*_who(r, names), *_marked(_rate(a), r)] for r, a in asked]
     ttfts = [[*_who(r, names), *_marked(_ttft(a), r)] for r, a in asked]
-    tables = (layout.table(RATE, rates, texts=2), layout.table(TTFT, ttfts, texts=2))
-    return ["## As the article's client would have printed it", WORDS, *tables]
+    return (rates, ttfts) if asked else None
 
 
 def _rate(a: Article) -> tuple[str, ...]:

@@ -30,11 +30,12 @@ def report(cells: Sequence[Stored], run: RunRecord) -> str:
     results = tuple(r for field in fields for r in field.results)
     parts = [
         f"# levelbench run {run.id}",
-        _summary(cells, run),
+        summary(cells, run),
         *headline.sections(fields, names),
         headline.LEGEND,
         *control.sections(cells),
         *events.missing(run),
+        *events.refused(run),
         *comparison.ranking(fields, names),
         *certainty.sections(results, names),
         *literal.sections(results, names),
@@ -52,7 +53,8 @@ def report(cells: Sequence[Stored], run: RunRecord) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _summary(cells: Sequence[Stored], run: RunRecord) -> str:
+def summary(cells: Sequence[Stored], run: RunRecord) -> str:
+    """When it was begun, and how many cells ended how."""
     counts = Counter(_state(stored) for stored in cells)
     tally = ", ".join(f"{n} {state}" for state, n in counts.items())
     return f"Begun {run.created_at}. {units.count(len(cells), 'cell')}: {tally or 'none planned'}."

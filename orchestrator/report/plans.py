@@ -18,6 +18,8 @@ _PLACEHOLDERS = {
     "{out}": "the step's own output",
     "{bind}": "the address to listen on",
     "{port}": "the port",
+    "{engine_port}": "the engine's own port",
+    "{layer}": "the serving layer's environment",
 }
 
 
@@ -46,17 +48,23 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 
 def _group(plan: GroupPlan) -> Iterator[str]:
-    group, workload = plan.group, plan.group.workload
+    group, workload, layer = plan.group, plan.group.workload, plan.image.layer
     profile = f", profile {group.profile.value}" if group.profile else ""
     yield f"{group.id}"
     yield f"  engine    {group.version} on {plan.image.build.accelerator.value}{profile}"
     chosen = f"{plan.model.id}, which is {group.family} for this engine" if group.family else plan.model.id
     yield f"  model     {chosen}: {plan.model.title}"
     yield f"  runtime   {group.runtime.value}"
+    if group.serving is not None:
+        yield f"  serving   {group.serving} before the engine's own server"
     if plan.dockerfile is None:
         yield f"  install   {', '.join(p.lock for p in plan.image.build.packages) or 'nothing: docker only'}"
+        if layer is not None:
+            yield f"  beside it {', '.join(p.lock for p in layer.build.packages)}"
     else:
         yield f"  image     {plan.image.template} from {plan.base}"
+        if layer is not None:
+            yield f"  around it {layer.template}"
     yield f"  weights   {plan.model.origin}"
     for step in plan.all_steps:
         where = "" if step.image is None else f", in {step.image.template} from {step.image.build.base}"

@@ -6,58 +6,74 @@ from collections.abc import Sequence
 
 from backends.contract import Deviation
 from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.cpus import ranges
 from orchestrator.domain.distribution import MIN_SAMPLES
-from orchestrator.domain.provenance import Host, Image, Provenance
+from orchestrator.domain.provenance import ClientSelfTest, CpuSets, Host, Image, Provenance
 from orchestrator.domain.result import Result
 from orchestrator.domain.windows import ACTIVE_SHARE
-from orchestrator.domain.workload import EVERY_LENGTH, PromptSpec, Workload
+from orchestrator.domain.workload import EVERY_LENGTH, Arrivals, PromptSpec, Workload
 from orchestrator.report import layout, units
 from orchestrator.report.headline import Names
 
-_STEADY = f"after the ramp, while at least {ACTIVE_SHARE:.0%} of the users take part"
+DEVIATIONS = ("engine", "setting", "value", "why", "source")
 _SAMPLES = layout.joined([f"{n} (p{q})" for q, n in MIN_SAMPLES.items()])
 
 
 def deviations(results: Sequence[Result], names: Names) -> list[str]:
     """Every setting that is not the engine's default, with reason and source."""
-    by_group = _by_group(results)
+    rows = deviation_rows(results, names)
+    if not rows:
+        return ["## Every engine ran with its defaults"] if by_group(results) else []
+    return ["## What is not an engine's default", layout.table(DEVIATIONS, rows, texts=5)]
+
+
+def deviation_rows(results: Sequence[Result], names: Names) -> list[tuple[str, ...]]:
+    """One row per setting of an engine, also where several of its deployments share it."""
     rows = [
-        [names[group], d.setting, d.value, d.reason, _source(d)]
-        for group, provenance in by_group.items()
+        (names[group], d.setting, d.value, d.reason, _source(d))
+        for group, provenance in by_group(results).items()
         for d in provenance.deviations
     ]
-    if not rows:
-        return ["## Every engine ran with its defaults"] if by_group else []
-    distinct = list(dict.fromkeys(tuple(row) for row in rows))
-    headings = ["engine", "setting", "value", "why", "source"]
-    return ["## What is not an engine's default", layout.table(headings, distinct, texts=5)]
+    return list(dict.fromkeys(rows))
 
 
 def provenance(results: Sequence[Result], names: Names) -> list[str]:
     """Host, levelbench itself, and each deployment, so that it can be run again."""
-    by_group = _by_group(results)
-    if not by_group:
+    known = by_group(results)
+    if not known:
         return []
-    hosts = dict.fromkeys(_host(p.host) for p in by_group.values())
-    tools = dict.fromkeys(_tool(p) for p in by_group.values())
-    engines = [part for group, p in by_group.items() for part in _engine(group, p, names)]
-    return ["## What this was measured on", *hosts, *tools, *engines]
+    hosts = dict.fromkeys(_host(p.host) for p in known.values())
+    tools = dict.fromkeys(_tool(p) for p in known.values())
+    clients = dict.fromkeys(_client(p.client_selftest) for p in known.values())
+    engines = [part for group, p in known.items() for part in _engine(group, p, names)]
+    return ["## What this was measured on", *hosts, *tools, *clients, *engines]
 
 
 def method(results: Sequence[Result], workloads: Sequence[Workload]) -> list[str]:
     """The rules of measuring, in words and numbers."""
     methods = layout.joined([str(m) for m in sorted({r.method for r in results})])
-    lines = [
+    title = f"## How it was measured (METHOD {methods})" if methods else "## How it is measured"
+    return [title, layout.bullets(rules(workloads))]
+
+
+def rules(workloads: Sequence[Workload]) -> list[str]:
+    """Each workload in a sentence, and what holds for all."""
+    return [
         *(_workload(w) for w in workloads),
-        f"The headline comes from the steady window alone: {_STEADY}; requests in flight at the end are cut.",
+        f"The headline comes from the steady window alone: {_steady(workloads)}; requests in flight at the end are cut.",
         f"A percentile needs {_SAMPLES} samples. Intervals are of 95 %, by block bootstrap within the run.",
         "All definitions: docs/metrics.md.",
     ]
-    title = f"## How it was measured (METHOD {methods})" if methods else "## How it is measured"
-    return [title, layout.bullets(lines)]
 
 
-def _by_group(results: Sequence[Result]) -> dict[CellGroup, Provenance]:
+def _steady(workloads: Sequence[Workload]) -> str:
+    users = f"while at least {ACTIVE_SHARE:.0%} of the users take part"
+    kinds = {w.arrivals is None for w in workloads}
+    words = {True: f"after the ramp, {users}", False: "after the ramp"}
+    return words[kinds.pop()] if len(kinds) == 1 else f"after the ramp, and in a closed loop {users}"
+
+
+def by_group(results: Sequence[Result]) -> dict[CellGroup, Provenance]:
     """One provenance per deployment, the first that was recorded."""
     known: dict[CellGroup, Provenance] = {}
     for result in results:
@@ -95,14 +111,42 @@ def _tool(p: Provenance) -> str:
     )
 
 
+def _cpus(sets: CpuSets) -> str:
+    nodes = f" (NUMA node {ranges(sets.nodes)})" if sets.nodes else ""
+    return f"Engine on CPUs {ranges(sets.engine)}{nodes}, load client on {ranges(sets.client)}"
+
+
+def _client(found: ClientSelfTest | None) -> str:
+    if found is None:
+        text = "Load client: its error was not measured on this host; `levelbench selftest --save` does"
+        return layout.bullets([text])
+    where = "this host" if found.same_host else "another host or kernel"
+    kernel = f"first tokens {_us(found.ttft_error_s)}, gaps {_us(found.itl_error_s)} by the kernel's stamps"
+    own = f"{_us(found.user_ttft_error_s)} and {_us(found.user_itl_error_s)} by its own"
+    text = (
+        f"Load client (levelbench {found.levelbench}, self-test of {found.started_at} on {where}): it carried "
+        f"{units.count(found.users, 'user')} and {units.number(found.events_per_s)} events/s whole; p99 of its "
+        f"error: {kernel}, {own}; {units.number(found.cpu_per_event_s * 1e6)} us of CPU per event, "
+        f"ceiling {units.number(found.ceiling_per_s)} events/s"
+    )
+    return layout.bullets([text])
+
+
+def _us(seconds: float | None) -> str:
+    """In microseconds: what the client is held to."""
+    return f"n<{MIN_SAMPLES[99]}" if seconds is None else f"{units.number(seconds * 1e6)} us"
+
+
 def _engine(group: CellGroup, p: Provenance, names: Names) -> list[str]:
     weights = f"Weights {layout.code(p.weights_digest)}; prompts " if p.weights_digest else "Prompts "
     env = [f"Environment: {layout.code(_pairs(p.env))}"] if p.env else []
     effective = [f"Settings read back: {layout.code(_pairs(p.effective))}"] if p.effective else []
+    behind = f" behind {p.serving}" if p.serving else ""
     lines = [
-        f"Engine version {p.engine_version}, in {p.runtime.value} ({p.runtime_version})",
+        f"Engine version {p.engine_version}{behind}, in {p.runtime.value} ({p.runtime_version})",
         *([_image(p.image)] if p.image else []),
         f"{weights}{p.prompts_name}, {layout.code(p.prompts_digest)}",
+        *([_cpus(p.cpus)] if p.cpus else []),
         *([f"Command: {layout.code(' '.join(p.argv))}"] if p.argv else []),
     ]
     return [f"### {names[group]}, {group.model}", layout.bullets([*lines, *env, *effective])]
@@ -122,11 +166,33 @@ def _workload(w: Workload) -> str:
     sampling = w.sampling
     length = "exactly" if sampling.ignore_eos else "at most"
     return (
-        f"Workload {w.id}: each user sends, reads the answer to its end, waits {units.ms(w.think_s)} ms, sends again. "
-        f"Users start over {units.seconds(w.ramp_s)}; measured {units.seconds(w.length_s)} in all, ramp included. "
+        f"Workload {w.id}: {_loop(w)}; measured {units.seconds(w.length_s)} in all, ramp included. "
         f"{_prompts(w.prompts)} (seed {w.prompts.seed}), "
         f"answers of {length} {sampling.max_tokens} tokens, temperature {sampling.temperature:g}."
     )
+
+
+def _loop(w: Workload) -> str:
+    if w.arrivals is None:
+        return (
+            f"each user sends, reads the answer to its end, waits {units.ms(w.think_s)} ms, sends again. "
+            f"Users start over {units.seconds(w.ramp_s)}"
+        )
+    if w.arrivals is Arrivals.TRACE:
+        pace = (
+            "as the trace recorded them"
+            if not w.rates
+            else "as in the trace, at the rates that stand in the table"
+        )
+        return f"requests are sent {pace}. Latencies count from then; {_most(w)}"
+    return (
+        f"an open loop: requests are due at the rates that stand in the table ({w.arrivals.value} arrivals), and "
+        f"latencies count from then; {_most(w)}. The rate rises over {units.seconds(w.ramp_s)}"
+    )
+
+
+def _most(w: Workload) -> str:
+    return f"at most {w.max_in_flight:,} are in flight, what is due beyond that waits"
 
 
 def _prompts(spec: PromptSpec) -> str:

@@ -1,4 +1,5 @@
-"""What a container's processes have used, read from its control group's files: cheap, and exact at any moment."""
+"""A container's processes and what they have used, read from its control group's files: cheap, and exact at any
+moment."""
 
 from __future__ import annotations
 
@@ -22,6 +23,22 @@ def usage(pid: int, container: str, *, proc: Path = Path("/proc"), mount: Path =
         if not all(container in path for name, path in groups.items() if name in USED):
             return None
         return _second(mount, groups[""]) if not groups.keys() - {""} else _first(mount, groups)
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def pids(
+    pid: int, container: str, *, proc: Path = Path("/proc"), mount: Path = MOUNT
+) -> frozenset[int] | None:
+    """All processes of the container, those of groups within its own too; None when they cannot be read."""
+    try:
+        groups = _groups((proc / str(pid) / "cgroup").read_text())
+        name = "cpuacct" if groups.keys() - {""} else ""
+        if container not in groups[name]:
+            return None
+        folder = mount / name / groups[name]
+        listed = [path.read_text().split() for path in folder.rglob("cgroup.procs")]
+        return frozenset(int(number) for numbers in listed for number in numbers)
     except (OSError, KeyError, ValueError):
         return None
 

@@ -16,12 +16,13 @@ PR_SET_PDEATHSIG = 1
 
 
 class CommandError(Exception):
-    """A command that failed. `tail` holds its last lines."""
+    """A command that failed. `tail` holds its last lines, `late` says that its deadline ended it."""
 
-    def __init__(self, message: str, exit_code: int, tail: str) -> None:
+    def __init__(self, message: str, exit_code: int, tail: str, *, late: bool = False) -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.tail = tail
+        self.late = late
 
 
 def run(
@@ -49,7 +50,31 @@ def run(
             timer.cancel()
     if process.returncode != 0:
         how = f"took longer than {deadline_s:g} s" if late.is_set() else f"ended with {process.returncode}"
-        raise CommandError(f"{argv[0]} {how}", process.returncode, "\n".join(tail))
+        raise CommandError(f"{argv[0]} {how}", process.returncode, "\n".join(tail), late=late.is_set())
+
+
+def output(argv: tuple[str, ...], *, stdin: str = "", deadline_s: float) -> str:
+    """What a short command writes, given what it reads; CommandError, with its complaint, unless it exits with 0
+    in time."""
+    try:
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=deadline_s,
+            check=False,
+            start_new_session=True,  # a Ctrl-C is for us: what was begun is ended in order
+        )
+    except FileNotFoundError as error:
+        raise CommandError(f"{argv[0]} is not installed", 127, f"{argv[0]}: command not found") from error
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(f"{argv[0]} took longer than {deadline_s:g} s", -1, "", late=True) from error
+    if done.returncode != 0:
+        tail = "\n".join((done.stderr or done.stdout).splitlines()[-TAIL_LINES:])
+        raise CommandError(f"{argv[0]} ended with {done.returncode}", done.returncode, tail)
+    return done.stdout
 
 
 def die_with_parent() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from backends.contract import Launch
-from orchestrator.render import FILES_IN_IMAGE
+from orchestrator.domain.cpus import ranges
+from orchestrator.render import FILES_IN_IMAGE, LAYER_IN_IMAGE
 from orchestrator.runtime.interface import CommandSpec
 from orchestrator.runtime.placement import Placement
 
@@ -33,7 +34,9 @@ NEVER = {
 }
 
 
-def placement(spec: CommandSpec, launch: Launch, *, port: int = 0, out: str = "") -> Placement:
+def placement(
+    spec: CommandSpec, launch: Launch, *, port: int = 0, engine_port: int | None = None, out: str = ""
+) -> Placement:
     return Placement(
         model=f"/models/{spec.model_folder}",
         files=FILES_IN_IMAGE,
@@ -41,6 +44,8 @@ def placement(spec: CommandSpec, launch: Launch, *, port: int = 0, out: str = ""
         bind=EVERYWHERE,
         port=port,
         out=out,
+        engine_port=engine_port or 0,
+        layer=LAYER_IN_IMAGE,
         steps={name: output(name) for name in spec.inputs(launch)},
     )
 
@@ -64,6 +69,7 @@ def options(
         "environment": place.env(launch),
         "mounts": mounts,
         "device_requests": _gpus(spec.gpus),
+        "cpuset_cpus": ranges(spec.cpus) or None,
         "read_only": launch.read_only_root,
         "tmpfs": {mount.value: TMPFS for mount in launch.writable},
         "user": launch.user,

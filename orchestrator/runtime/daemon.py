@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import requests.exceptions
 from docker.errors import APIError, DockerException
 
 from orchestrator.errors import HostError, RequestError, unknown
+from orchestrator.runtime import ssh
 
 DEFAULT_CONTEXT = "default"
+SSH = "ssh://"
 LOCAL_SOCKET = "unix:///var/run/docker.sock"
 TIMEOUT_S = 60
 SILENT = "start it (systemctl start docker), join the docker group, or use RUNTIME=process"
@@ -51,14 +53,19 @@ class Daemon:
 
     def client(self) -> docker.DockerClient:
         """A connected client. HostError with what to do when nothing answers."""
-        with translated(f"no Docker daemon answers at {self.address}"):
-            _knock(self.address)
-            client = docker.DockerClient(base_url=self.address, timeout=TIMEOUT_S)
-            try:
-                client.ping()
-            except BaseException:
-                client.close()
-                raise
+        with ExitStack() as line:
+            here = self.address
+            if here.startswith(SSH):
+                here = line.enter_context(ssh.forwarded_docker(here))
+            with translated(f"no Docker daemon answers at {self.address}"):
+                _knock(here)
+                client = _Client(base_url=here, timeout=TIMEOUT_S)
+                try:
+                    client.ping()
+                except BaseException:
+                    client.close()
+                    raise
+            client.line = line.pop_all()
         return client
 
     def version(self) -> str:
@@ -94,6 +101,17 @@ class Daemon:
             if meta.get("Name") and address:
                 found[str(meta["Name"])] = str(address)
         return found
+
+
+class _Client(docker.DockerClient):  # type: ignore[misc]  # docker-py has no types
+    """A client that lets go of the line that it was reached by."""
+
+    line: ExitStack | None = None
+
+    def close(self) -> None:
+        super().close()
+        if self.line is not None:
+            self.line.close()
 
 
 def _knock(address: str) -> None:

@@ -38,7 +38,7 @@ from orchestrator.runtime.interface import (
     State,
 )
 from orchestrator.runtime.job import Limits, until_ended
-from orchestrator.runtime.placement import write_files
+from orchestrator.runtime.placement import Placement, write_files
 
 LOG_S = 5.0
 GONE_S = 20.0
@@ -75,7 +75,7 @@ class DockerRuntime:
         if not self._daemon.is_local:
             raise HostError(
                 f"the Docker daemon at {self._daemon.address} is on another host",
-                hint="run levelbench on that host: client and engine must share one",
+                hint="client and engine must share one: make bench HOST=NAME runs levelbench there",
             )
         client = self._daemon.client()
         with translated("the Docker daemon did not tell what it is"):
@@ -110,11 +110,11 @@ class DockerRuntime:
         return self._remove_image(name)
 
     def rendered(self, spec: DeploymentSpec) -> Rendered:
-        placement = container.placement(spec, spec.serve, port=spec.serve.port)
+        placement = _serving(spec)
         return Rendered(placement.argv(spec.serve), placement.env(spec.serve))
 
     def up(self, spec: DeploymentSpec) -> Deployment:
-        placement = container.placement(spec, spec.serve, port=spec.serve.port)
+        placement = _serving(spec)
         write_files(spec.serve, placement, spec.config_dir)
         try:
             with translated("the container could not be started"):
@@ -136,6 +136,7 @@ class DockerRuntime:
             log_path=spec.log_path,
             stop_s=spec.serve.stop_s,
             runtime=self.kind,
+            engine_port=spec.serve.engine_port,
         )
 
     def state(self, deployment: Deployment) -> State:
@@ -143,6 +144,10 @@ class DockerRuntime:
 
     def usage(self, deployment: Deployment) -> Usage | None:
         return self._usage(deployment.handle)
+
+    def pids(self, deployment: Deployment) -> frozenset[int] | None:
+        pid = self._pid(deployment.handle)
+        return frozenset() if pid is None else cgroup_usage.pids(pid, deployment.handle)
 
     def run(self, spec: JobSpec, on_line: Progress, watch: Callable[[], None]) -> JobEnd:
         placement = container.placement(spec, spec.step, out=container.output(spec.step.id))
@@ -225,11 +230,16 @@ class DockerRuntime:
         return State(running=False, exit_code=found["ExitCode"], oom_killed=bool(found["OOMKilled"]))
 
     def _usage(self, container_id: str) -> Usage | None:
+        pid = self._pid(container_id)
+        return None if pid is None else cgroup_usage.usage(pid, container_id)
+
+    def _pid(self, container_id: str) -> int | None:
+        """Of its main process; None when it is gone."""
         try:
             pid = int(self.client.api.inspect_container(container_id)["State"]["Pid"])
         except (DockerException, requests.exceptions.RequestException):
             return None
-        return cgroup_usage.usage(pid, container_id) if pid else None
+        return pid or None
 
     def _own(self, spec: JobSpec) -> None:
         """Make the output this user's, whoever wrote it: only root may do that, so a container does."""
@@ -324,6 +334,11 @@ class _Container:
 
     def usage(self) -> Usage | None:
         return self.runtime._usage(self.id)  # noqa: SLF001
+
+
+def _serving(spec: DeploymentSpec) -> Placement:
+    serve = spec.serve
+    return container.placement(spec, serve, port=serve.port, engine_port=serve.engine_port)
 
 
 def _copy_log(client: docker.DockerClient, container_id: str, log_path: Path) -> None:

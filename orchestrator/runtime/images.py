@@ -14,7 +14,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, ImageNotFound
 
-from backends.contract import FailureCause, ImageSpec
+from backends.contract import Build, FailureCause, ImageSpec
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError
 from orchestrator.host.locks import file_lock
@@ -57,7 +57,9 @@ def build(
     env: Mapping[str, str],
     progress: Progress,
 ) -> Image:
-    """The release's image, from before or built now."""
+    """The release's image, from before or built now; one that is named by its digest is never built."""
+    if spec.digest is not None:
+        return _pinned(client, spec.name, spec.digest)
     missing = base_missing(client, base, pull=True)
     if missing is not None:
         raise CellError(
@@ -82,6 +84,16 @@ def build(
     )
 
 
+def _pinned(client: docker.DockerClient, name: str, digest: str) -> Image:
+    with translated(f"the image {digest} could not be looked for"):
+        found = find(client, digest)
+    if found is None:
+        raise CellError(f"the image {digest} of {name} is not here any more", hint="measure the current one")
+    return Image(
+        reference=next(iter(found.tags), digest), digest=str(found.id), size_bytes=int(found.attrs["Size"])
+    )
+
+
 def content_key(spec: ImageSpec, dockerfile: str, base_id: str) -> str:
     """12 characters over everything that goes into the image."""
     digest = hashlib.sha256(f"{dockerfile}\0{base_id}".encode())
@@ -91,6 +103,8 @@ def content_key(spec: ImageSpec, dockerfile: str, base_id: str) -> str:
         digest.update((FOLDER / "context" / name).read_bytes())
     for site_file in spec.build.site_files:
         digest.update(f"{site_file.path}\0{site_file.text}".encode())
+    if spec.layer is not None:
+        digest.update(content_key(spec.layer, "", "").encode())
     return digest.hexdigest()[:12]
 
 
@@ -111,7 +125,12 @@ def _make(
     env: Mapping[str, str],
     progress: Progress,
 ) -> Any:
-    wheels = fetch(spec.build, cache_dir / "wheels", env, progress) if spec.build.packages else None
+    def fetched(of: Build) -> Path | None:
+        return fetch(of, cache_dir / "wheels", env, progress) if of.packages else None
+
+    wheels = {"wheels": fetched(spec.build)}
+    if spec.layer is not None:
+        wheels["serving/wheels"] = fetched(spec.layer.build)
     with tempfile.TemporaryDirectory(prefix=owned_prefix("build"), dir=cache_dir) as folder:
         _fill(Path(folder), spec, dockerfile, wheels)
         try:
@@ -130,22 +149,31 @@ def _remove_stages(client: docker.DockerClient, spec: ImageSpec) -> None:
             client.images.remove(image.id)
 
 
-def _fill(folder: Path, spec: ImageSpec, dockerfile: str, wheels: Path | None) -> None:
+def _fill(folder: Path, spec: ImageSpec, dockerfile: str, wheels: Mapping[str, Path | None]) -> None:
     """The build's context: all that the Dockerfile copies."""
     build = spec.build
     texts = {"Dockerfile": dockerfile, **{f"site/{x.path}": x.text for x in build.site_files}}
-    texts |= {f"files/{name}": (FOLDER / "context" / name).read_text("utf-8") for name in build.context}
+    texts |= {f"files/{name}": _program(name) for name in build.context}
+    if spec.layer is not None:
+        layer = spec.layer.build
+        texts |= {f"serving/files/{name}": _program(name) for name in layer.context}
+        texts["serving/lock.txt"] = "".join(lock_path(p).read_text("utf-8") for p in layer.packages)
     try:
         for name, text in texts.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        if wheels is not None:
-            shutil.copytree(wheels, folder / "wheels", copy_function=_link)
+        for name, source in wheels.items():
+            if source is not None:
+                shutil.copytree(source, folder / name, copy_function=_link)
     except OSError as error:
         raise HostError(
             f"the build's files could not be put together: {error}", hint="free disk, or set LEVELBENCH_CACHE"
         ) from error
+
+
+def _program(name: str) -> str:
+    return (FOLDER / "context" / name).read_text("utf-8")
 
 
 def _link(source: str, target: str) -> str:

@@ -7,7 +7,7 @@ pass tests/runtime/test_contract.py. Nothing else in the project starts or stops
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +24,7 @@ Progress = Callable[[str], None]
 class CommandSpec:
     """What every command of an engine is given. `weights_dir` is the host's folder, mounted read-only under
     the name `model_folder`, which some engines take a hint from; `steps` are the outputs of earlier steps,
-    read-only too; `gpus` are UUIDs. The command's whole output goes to `log_path`.
+    read-only too; `gpus` are UUIDs; `cpus` those that it may run on, without any all. The command's whole output goes to `log_path`.
     """
 
     name: str
@@ -34,6 +34,7 @@ class CommandSpec:
     log_path: Path
     steps: Mapping[str, Path] = field(default_factory=dict)
     gpus: tuple[str, ...] = ()
+    cpus: tuple[int, ...] = ()
 
     @property
     def config_dir(self) -> Path:
@@ -71,7 +72,8 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is alive. `handle` is the container's id or the process group's id."""
+    """What is alive. `handle` is the container's id or the process group's id. `engine_port` is the engine's own
+    where a serving layer listens on `port`."""
 
     name: str
     handle: str
@@ -82,10 +84,17 @@ class Deployment:
     log_path: Path
     stop_s: float
     runtime: RuntimeKind
+    engine_port: int | None = None
 
     @property
     def url(self) -> str:
+        """Where requests go."""
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def engine(self) -> Deployment:
+        """The same, seen past a serving layer: where the engine's own pages are."""
+        return self if self.engine_port is None else replace(self, port=self.engine_port, engine_port=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,9 @@ class Runtime(Protocol):
 
     def usage(self, deployment: Deployment) -> Usage | None:
         """CPU and memory of all its processes, or None when it is gone."""
+
+    def pids(self, deployment: Deployment) -> frozenset[int] | None:
+        """The numbers of all its processes as this host counts them; None when they cannot be told from here."""
 
     def down(self, deployment: Deployment) -> None:
         """Stop, kill, remove; prove it gone. HostError when that cannot be proven. Idempotent."""

@@ -1,7 +1,7 @@
 """The parent of an engine that runs as a process: what `docker run --init` is to a container.
 
-Started as a script of its own; its arguments are the orchestrator's pid, ulimits as JSON, and the engine's
-argv. It passes signals on, adopts every orphan that the engine leaves, ends them all when the engine ends,
+Started as a script of its own; its arguments are the orchestrator's pid, ulimits and CPUs as JSON, and
+the engine's argv. It passes signals on, adopts every orphan that the engine leaves, ends them all when the engine ends,
 and ends everything at once when the orchestrator is gone: engines start workers that wipe their environment
 and outlive their parent, which nobody could find afterwards. Its exit code is the engine's (128+n for signal
 n).
@@ -29,7 +29,7 @@ POLL_S = 0.005
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def main(orchestrator_pid: int, limits: dict[str, int], argv: list[str]) -> int:
+def main(orchestrator_pid: int, limits: dict[str, int], cpus: list[int], argv: list[str]) -> int:
     """The engine's exit code, once nothing of it is left."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGUSR1, _abandon)
@@ -38,6 +38,8 @@ def main(orchestrator_pid: int, limits: dict[str, int], argv: list[str]) -> int:
         return CANNOT_START  # it died before the kernel knew whom to tell
     for name, value in limits.items():
         _limit(getattr(resource, f"RLIMIT_{name.upper()}"), value)
+    if cpus:
+        os.sched_setaffinity(0, cpus)
     try:
         engine = subprocess.Popen(argv, preexec_fn=_die_with_launcher)  # noqa: PLW1509 - one thread only
     except OSError as error:
@@ -102,4 +104,4 @@ def _prctl(option: int, value: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main(int(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4:]))

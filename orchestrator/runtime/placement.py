@@ -14,7 +14,8 @@ from orchestrator.errors import HostError
 @dataclass(frozen=True, slots=True)
 class Placement:
     """What the placeholders stand for in one place. `steps` maps a step's id to the folder of its output,
-    `out` is that of the step which is run, and empty for an engine."""
+    `out` is that of the step which is run, and empty for an engine. `layer` is the environment of a serving layer,
+    and `engine_port` where the engine listens behind it."""
 
     model: str
     files: str
@@ -22,6 +23,8 @@ class Placement:
     bind: str = ""
     port: int | str = 0
     out: str = ""
+    engine_port: int | str = 0
+    layer: str = ""
     steps: Mapping[str, str] = field(default_factory=dict)
 
     def argv(self, launch: Launch) -> tuple[str, ...]:
@@ -55,4 +58,4 @@ def write_files(launch: Launch, placement: Placement, folder: Path) -> None:
         ) from error
 
 
-_PLACEHOLDER = re.compile(r"\{(model|files|config|bind|port|out|step:([\w-]+))\}")
+_PLACEHOLDER = re.compile(r"\{(model|files|config|bind|port|engine_port|layer|out|step:([\w-]+))\}")

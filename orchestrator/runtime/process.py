@@ -36,7 +36,7 @@ from orchestrator.runtime.interface import (
 from orchestrator.runtime.job import Limits
 from orchestrator.runtime.placement import Placement, write_files
 from orchestrator.runtime.session import Command, Session
-from orchestrator.runtime.venvs import ready
+from orchestrator.runtime.venvs import Venv, ready
 
 VENVS = "venvs"
 LOOPBACK = "127.0.0.1"
@@ -58,7 +58,7 @@ class ProcessRuntime:
     def __init__(self, cache_dir: Path, environment: Mapping[str, str]) -> None:
         self._cache_dir = cache_dir
         self._environment = environment
-        self._venvs: dict[str, Path] = {}
+        self._venvs: dict[str, Venv] = {}
         self._engines: dict[str, _Engine] = {}
 
     @property
@@ -67,7 +67,7 @@ class ProcessRuntime:
 
     def image(self, spec: ImageSpec, progress: Progress) -> Image:
         venv = ready(spec, self._cache_dir / VENVS, self._environment, progress)
-        self._venvs[venv.image.reference] = venv.folder
+        self._venvs[venv.image.reference] = venv
         return venv.image
 
     def shelved(self) -> tuple[Shelved, ...]:
@@ -77,12 +77,15 @@ class ProcessRuntime:
         return venvs.discard(self._cache_dir / VENVS / name)
 
     def rendered(self, spec: DeploymentSpec) -> Rendered:
-        placement = _placement(spec, spec.serve, port="{port}")
+        places = {"port": "{port}", "engine_port": "{engine_port}", "layer": "{layer}"}
+        placement = _placement(spec, spec.serve, **places)
         return Rendered(placement.argv(spec.serve), placement.env(spec.serve))
 
     def up(self, spec: DeploymentSpec) -> Deployment:
         port = free_port(spec.port)
-        placement = _placement(spec, spec.serve, port=port)
+        engine_port = None if spec.serve.engine_port is None else free_port(0, apart_from=port)
+        layer = self._venvs[spec.image.reference].layer
+        placement = _placement(spec, spec.serve, port=port, engine_port=engine_port, layer=layer)
         scratch = _scratch()
         try:
             started = session.start(self._command(spec, spec.serve, placement, scratch, spec.gpus or None))
@@ -100,6 +103,7 @@ class ProcessRuntime:
             log_path=spec.log_path,
             stop_s=spec.serve.stop_s,
             runtime=self.kind,
+            engine_port=engine_port,
         )
 
     def state(self, deployment: Deployment) -> State:
@@ -110,6 +114,10 @@ class ProcessRuntime:
         engine = self._engines.get(deployment.name)
         return None if engine is None else engine.session.usage()
 
+    def pids(self, deployment: Deployment) -> frozenset[int] | None:
+        engine = self._engines.get(deployment.name)
+        return frozenset() if engine is None else frozenset(p.pid for p in engine.session.members())
+
     def down(self, deployment: Deployment) -> None:
         """As a container's stop: SIGTERM to the engine alone; when it has ended, or its time, all are killed."""
         engine = self._engines.get(deployment.name)
@@ -117,7 +125,8 @@ class ProcessRuntime:
             return
         engine.session.stop(deployment.stop_s)
         engine.session.kill()
-        _require_closed(deployment)
+        for listener in (deployment, deployment.engine):
+            _require_closed(listener)
         engine.session.reap()
         rmtree(engine.scratch, ignore_errors=True)
         del self._engines[deployment.name]
@@ -146,7 +155,7 @@ class ProcessRuntime:
         gpus: tuple[str, ...] | None,
     ) -> Command:
         write_files(launch, placement, spec.config_dir)
-        env = _environment(self._venvs[spec.image.reference], scratch, placement.env(launch), gpus)
+        env = _environment(self._venvs[spec.image.reference].folder, scratch, placement.env(launch), gpus)
         return Command(
             name=spec.name,
             argv=placement.argv(launch),
@@ -154,11 +163,12 @@ class ProcessRuntime:
             folder=scratch,
             log_path=spec.log_path,
             ulimits=launch.ulimits,
+            cpus=spec.cpus,
         )
 
 
-def free_port(wanted: int) -> int:
-    """The port that was asked for, if it is free, or any free one."""
+def free_port(wanted: int, *, apart_from: int = 0) -> int:
+    """The port that was asked for, if it is free, or any free one but the one that is taken already."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -169,10 +179,18 @@ def free_port(wanted: int) -> int:
                 hint="choose another with PORT=, or none",
             ) from error
         port: int = probe.getsockname()[1]
-    return port
+        return port if port != apart_from else free_port(wanted, apart_from=apart_from)
 
 
-def _placement(spec: CommandSpec, launch: Launch, *, port: int | str = 0, out: str = "") -> Placement:
+def _placement(
+    spec: CommandSpec,
+    launch: Launch,
+    *,
+    port: int | str = 0,
+    engine_port: int | str | None = None,
+    layer: Path | str | None = None,
+    out: str = "",
+) -> Placement:
     return Placement(
         model=str(spec.weights_dir),
         files=str(FOLDER / "context"),
@@ -180,6 +198,8 @@ def _placement(spec: CommandSpec, launch: Launch, *, port: int | str = 0, out: s
         bind=LOOPBACK,
         port=port,
         out=out,
+        engine_port=engine_port or 0,
+        layer=str(layer or ""),
         steps={name: str(folder) for name, folder in spec.inputs(launch).items()},
     )
 

@@ -30,7 +30,7 @@ POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What is to be started: with this environment and no other, in this folder."""
+    """What is to be started: with this environment and no other, in this folder, on these CPUs if any are named."""
 
     name: str
     argv: tuple[str, ...]
@@ -38,6 +38,7 @@ class Command:
     folder: Path
     log_path: Path
     ulimits: Mapping[str, int] = field(default_factory=dict)
+    cpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +121,8 @@ def oom_kills() -> int:
 def start(command: Command) -> Session:
     """Start a command behind a launcher; that it cannot be found is told by exit code 127 and its log."""
     labels, before = owner.labels(command.name), oom_kills()
-    limits = json.dumps(dict(command.ulimits))
-    argv = (sys.executable, "-I", launcher.__file__, str(os.getpid()), limits, *command.argv)
+    limits, cpus = json.dumps(dict(command.ulimits)), json.dumps(command.cpus)
+    argv = (sys.executable, "-I", launcher.__file__, str(os.getpid()), limits, cpus, *command.argv)
     try:
         with command.log_path.open("wb") as log:
             process = subprocess.Popen(

@@ -36,10 +36,11 @@ PYTHON_PIP = ("-I", "-m", "pip")
 
 @dataclass(frozen=True, slots=True)
 class Venv:
-    """A ready environment and what it is made of."""
+    """A ready environment and what it is made of; `layer` is the serving layer's beside it."""
 
     folder: Path
     image: Image
+    layer: Path | None = None
 
 
 def lock_path(package_set: PackageSet) -> Path:
@@ -51,11 +52,13 @@ def lock_path(package_set: PackageSet) -> Path:
     return path
 
 
-def index_options(package_set: PackageSet) -> tuple[str, ...]:
-    """pip's options for one set: never resolve, and check hashes where the lock has them."""
-    hashed = ("--require-hashes",) if "--hash=" in lock_path(package_set).read_text() else ()
+def index_options(package_set: PackageSet, lock: Path | None = None) -> tuple[str, ...]:
+    """pip's options for one set, or for what of it stands in `lock`: never resolve, and check hashes where there
+    are any."""
+    lock = lock or lock_path(package_set)
+    hashed = ("--require-hashes",) if "--hash=" in lock.read_text() else ()
     index = ("--index-url", package_set.index_url) if package_set.index_url else ()
-    return ("--no-deps", *hashed, *index, "-r", str(lock_path(package_set)))
+    return ("--no-deps", *hashed, *index, "-r", str(lock))
 
 
 def content_key(build: Build) -> str:
@@ -69,13 +72,18 @@ def content_key(build: Build) -> str:
 
 
 def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progress) -> Venv:
-    """The release's environment under `folder`, from before or made now."""
+    """The release's environment under `folder`, from before or made now; one that is named by its digest is never
+    made."""
     require_python(spec.build)
+    if spec.digest is not None:
+        return _pinned(spec, spec.digest, folder)
     if not spec.build.packages:
         raise RequestError(
             f"{spec.name} {spec.build.version} comes as an image only",
             hint="RUNTIME=docker, on a host with a Docker daemon",
         )
+    if spec.layer is not None:
+        return _beside(ready(spec.layer, folder, env, progress), spec, folder, env, progress)
     home = folder / f"{spec.name}-{spec.release}-{content_key(spec.build)}"
     with file_lock(beside(home), f"installs {home.name}", progress=progress):
         if not _is_whole(home):
@@ -84,7 +92,28 @@ def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progr
             _make(spec, home, env, progress)
         with suppress(OSError):
             os.utime(home / MARKER)  # its time is that of the last use
-        return Venv(home, _image(spec, home))
+        return Venv(home, _image(home))
+
+
+def _pinned(spec: ImageSpec, digest: str, folder: Path) -> Venv:
+    for home in sorted(folder.glob(f"{spec.name}-{spec.release}-*")):
+        if _is_whole(home) and (image := _image(home)).digest == digest:
+            return Venv(home, image)
+    raise CellError(
+        f"the environment {digest} of {spec.name} is not here any more", hint="measure the current one"
+    )
+
+
+def _beside(layer: Venv, spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progress) -> Venv:
+    """The engine's environment with a serving layer's of its own: two folders, told as one image."""
+    engine = ready(spec.model_copy(update={"layer": None}), folder, env, progress)
+    digests = f"{engine.image.digest}+{layer.image.digest}"
+    image = Image(
+        reference=f"{engine.image.reference}+{layer.folder.name}",
+        digest=f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}",
+        size_bytes=engine.image.size_bytes + layer.image.size_bytes,
+    )
+    return Venv(engine.folder, image, layer.folder)
 
 
 def shelved(folder: Path) -> tuple[Shelved, ...]:
@@ -176,8 +205,9 @@ def _write_site_files(build: Build, home: Path) -> None:
         path.write_text(site_file.text, encoding="utf-8")
 
 
-def _image(spec: ImageSpec, home: Path) -> Image:
+def _image(home: Path) -> Image:
     installed = sorted(p.name for p in home.glob("lib/python3*/site-packages/*.dist-info"))
-    digest = hashlib.sha256("\n".join((content_key(spec.build), *installed)).encode()).hexdigest()
+    key = home.name.rpartition("-")[2]  # the content key that it was made for
+    digest = hashlib.sha256("\n".join((key, *installed)).encode()).hexdigest()
     size_bytes = sum(p.stat().st_size for p in home.rglob("*") if p.is_file() and not p.is_symlink())
     return Image(reference=f"venv:{home.name}", digest=f"sha256:{digest}", size_bytes=size_bytes)

@@ -36,10 +36,12 @@ QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A peer's own report: TTFT of each answer and ITL of each gap, in seconds."""
+    """A peer's own report: TTFT of each answer and ITL of each gap, in seconds; with `means` the mean gap of each
+    answer, where a peer keeps no more."""
 
     ttft_s: Sequence[float]
     itl_s: Sequence[float]
+    means: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """How a client is called and where its report stands: tried with vllm 0.33.0 and aiperf 0.13.0."""
+    """How a client is called and where its report stands: tried with vllm 0.33.0, aiperf 0.13.0 and guidellm
+    0.8.1."""
 
     name: str
     program: str
@@ -133,6 +136,8 @@ def judge(name: str, users: int, reported: Reported, log: Log) -> PeerPoint:
     answers = [w for w in log.values() if w.before_ns]
     first_s = [(w.before_ns[0] - w.arrival_ns) / 1e9 for w in answers]
     gaps_s = [np.diff(np.array(w.before_ns, np.int64)) / 1e9 for w in answers]
+    if reported.means:
+        gaps_s = [gaps.mean(keepdims=True) for gaps in gaps_s if len(gaps)]
     return PeerPoint(
         peer=name,
         users=users,
@@ -187,10 +192,32 @@ def _aiperf_report(folder: Path) -> Reported:
     )
 
 
+def _guidellm_argv(call: Call) -> tuple[str, ...]:
+    return (
+        *("run", "--backend", f"kind=openai_http,target={call.url},model={MODEL}"),
+        *("--profile", f"kind=concurrent,streams={call.users}"),
+        *("--constraint", f"kind=max_requests,count={call.requests}"),
+        *("--data", f"kind=json_file,path={call.prompts}"),
+        *("--output", f"kind=json,path={call.folder / 'out.json'}", "--disable-console"),
+    )
+
+
+def _guidellm_report(folder: Path) -> Reported:
+    """It keeps the mean gap of each answer, no single ones."""
+    (benchmark,) = json.loads((folder / "out.json").read_bytes())["benchmarks"]
+    found = benchmark["requests"]["successful"]
+    return Reported(
+        ttft_s=[r["time_to_first_token_ms"] / 1e3 for r in found],
+        itl_s=[r["inter_token_latency_ms"] / 1e3 for r in found if r["inter_token_latency_ms"] is not None],
+        means=True,
+    )
+
+
 PEERS = {
     peer.name: peer
     for peer in (
         Peer("vllm", "vllm", prompt_field="prompt", argv=_vllm_argv, report=_vllm_report),
         Peer("aiperf", "aiperf", prompt_field="text", argv=_aiperf_argv, report=_aiperf_report),
+        Peer("guidellm", "guidellm", prompt_field="prompt", argv=_guidellm_argv, report=_guidellm_report),
     )
 }

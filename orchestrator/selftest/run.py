@@ -14,6 +14,7 @@ import psutil
 from pydantic import ValidationError
 
 from backends.contract import Dialect, RequestSpec
+from orchestrator.domain.provenance import ClientSelfTest, Host
 from orchestrator.domain.workload import Sampling
 from orchestrator.errors import RequestError
 from orchestrator.host import facts
@@ -106,6 +107,33 @@ def latest(cache_dir: Path) -> SelfTest | None:
         return SelfTest.model_validate_json((cache_dir / FILE).read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def proof(cache_dir: Path, host: Host) -> ClientSelfTest | None:
+    """What was kept last, as a run's provenance holds it; None without one that carried a load whole."""
+    found = latest(cache_dir)
+    whole = [p for p in found.points if p.whole] if found is not None else []
+    if found is None or not whole:
+        return None
+    best = max(whole, key=lambda p: p.users)
+    return ClientSelfTest(
+        levelbench=found.levelbench,
+        started_at=found.started_at.isoformat(timespec="seconds"),
+        same_host=_machine(found.host) == _machine(host),
+        users=best.users,
+        events_per_s=best.events_per_s,
+        ttft_error_s=best.kernel.ttft_s.p99,
+        itl_error_s=best.kernel.itl_s.p99,
+        user_ttft_error_s=best.user.ttft_s.p99,
+        user_itl_error_s=best.user.itl_s.p99,
+        cpu_per_event_s=best.cpu_per_event_s,
+        ceiling_per_s=best.ceiling_per_s,
+    )
+
+
+def _machine(host: Host) -> tuple[str, int, int, str, str]:
+    """What the client's error depends on: the interpreter too."""
+    return host.cpu, host.cpus, host.memory_bytes, host.kernel, host.python
 
 
 def _stage(server: ReferenceServer, client: LoadClient, stage: Stage, schedule: Schedule) -> Point:

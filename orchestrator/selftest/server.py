@@ -24,9 +24,9 @@ from types import TracebackType
 from typing_extensions import Self
 
 from orchestrator.load import clock
-from orchestrator.load.connection import CONTROL_BYTES, READ_BYTES, take_stamps
+from orchestrator.load.connection import take_stamps
 from orchestrator.load.loop import READ, Loop
-from orchestrator.load.spool import stamp_ns
+from orchestrator.load.spool import CONTROL_BYTES, READ_BYTES, stamp_ns
 from orchestrator.runtime.command import die_with_parent
 
 BACKLOG = 4096

@@ -17,6 +17,7 @@ from orchestrator.domain.result import Result
 from orchestrator.domain.telemetry import Sample
 from orchestrator.errors import RequestError
 from orchestrator.report.records import State, Stored
+from orchestrator.report.trace import EMPTY, Trace, trace
 from orchestrator.store import files, tables
 
 CELL = "cell.json"
@@ -69,6 +70,10 @@ class CellFolder:
             files.copy_atomically(engine_log, self.path / LOG)
         files.write_atomically(self.path / RESULT, _json(self._envelope(result)))
 
+    def seal(self, result: Result) -> None:
+        """Write result.json over files that lie here already: of a copy whose files are not as they were written."""
+        files.write_atomically(self.path / RESULT, _json(self._envelope(result)))
+
     def stored(self) -> Stored:
         """What lies here. Only a sealed result whose files are all as they were written is complete."""
         cell = self._cell()
@@ -80,6 +85,18 @@ class CellFolder:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return Stored(self.path.name, State.DAMAGED, cell=cell, reason=_reason(error))
         return Stored(self.path.name, State.COMPLETE, result=result, cell=result.cell)
+
+    def trace(self, result: Result) -> Trace:
+        """What the charts of a measured cell show. Raw records that this version cannot read cost the charts,
+        not the report."""
+        if result.metrics is None:
+            return EMPTY
+        try:
+            exchanges = tables.read_exchanges(self.path / EXCHANGES)
+            samples = tables.read_samples(self.path / TELEMETRY)
+        except RequestError:
+            return EMPTY
+        return trace(exchanges, samples, result.metrics)
 
     def _contents(
         self,

@@ -18,6 +18,10 @@ from orchestrator.domain.ledger import Ledger, ledger
 from orchestrator.domain.plan import Plan
 from orchestrator.errors import RequestError, unknown
 from orchestrator.report import markdown, rows
+from orchestrator.report.cost import Price
+from orchestrator.report.html import page as html
+from orchestrator.report.html import render
+from orchestrator.report.html.values import Page
 from orchestrator.report.records import RunRecord, Stored
 from orchestrator.store import files
 from orchestrator.store.cells import CellFolder
@@ -27,10 +31,13 @@ JOURNAL = "journal.jsonl"
 CELLS = "cells"
 SUPERSEDED = "superseded"
 LOGS = "logs"
+GATES = "gates"
 LATEST = "latest"
 REPORT = "report.md"
+PAGE = "report.html"
 TABLE = "results.csv"
 LEDGER = "ledger.json"
+IMPORTED = "imported.json"  # stands in a run that was measured elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,11 @@ class RunFolder:
     @property
     def id(self) -> str:
         return self.path.name
+
+    @property
+    def imported(self) -> bool:
+        """Whether it was measured elsewhere and brought here."""
+        return (self.path / IMPORTED).exists()
 
     @classmethod
     def create(
@@ -122,7 +134,7 @@ class RunFolder:
     def plan(self) -> Plan:
         """What it was to do: it can be carried out again. RequestError for a run that had no such plan."""
         try:
-            return Plan.model_validate(self._head()["plan"])
+            return Plan.model_validate(self.head()["plan"])
         except ValidationError as error:
             raise RequestError(
                 f"{self.path / RUN} holds no plan that this version can carry out ({error.error_count()} faults)",
@@ -150,10 +162,17 @@ class RunFolder:
             folder.mkdir(exist_ok=True)
         return folder / f"{name}.log"
 
+    def gate_path(self, name: str) -> Path:
+        """Where what the gate saw is kept: also where it refused, and no result holds it."""
+        folder = self.path / GATES
+        with files.translated(folder):
+            folder.mkdir(exist_ok=True)
+        return folder / f"{name}.json"
+
     def results(self) -> tuple[Stored, ...]:
         """Every cell of the plan, then any other that has a folder."""
         found = sorted(p.name for p in (self.path / CELLS).glob("*") if p.is_dir())
-        planned = [str(cell_id) for cell_id in self._head()["cells"]]
+        planned = [str(cell_id) for cell_id in self.head()["cells"]]
         ids = [*planned, *(name for name in found if name not in planned)]
         left_out = self._left_out()
         stored = (self.cell(cell_id).stored() for cell_id in ids)
@@ -171,7 +190,7 @@ class RunFolder:
 
     def record(self) -> RunRecord:
         """The whole run as a value: what every report starts from."""
-        head = self._head()
+        head = self.head()
         return RunRecord(
             id=self.id,
             created_at=head["created_at"],
@@ -181,18 +200,25 @@ class RunFolder:
             ledger=self.ledger() if (self.path / JOURNAL).exists() else None,
         )
 
-    def write_reports(self) -> tuple[Path, Path]:
-        """report.md and results.csv (and ledger.json), from what is stored; may be called again at any time."""
+    def write_reports(self, price: Price | None = None) -> tuple[Path, Path, Path]:
+        """report.md, results.csv and report.html (and ledger.json), from what is stored; may be called again at any time."""
         record = self.record()
-        report, table = self.path / REPORT, self.path / TABLE
+        report, table, page = self.path / REPORT, self.path / TABLE, self.path / PAGE
         files.write_atomically(report, markdown.report(record.cells, record).encode())
         files.write_atomically(table, rows.csv_text(record.cells).encode())
+        files.write_atomically(page, render.html(self.page(record, price)).encode())
         if record.ledger is not None:
             text = json.dumps(record.ledger.record(), indent=2)
             files.write_atomically(self.path / LEDGER, text.encode() + b"\n")
-        return report, table
+        return report, table, page
 
-    def _head(self) -> dict[str, Any]:
+    def page(self, record: RunRecord, price: Price | None = None) -> Page:
+        """What report.html shows; it takes the raw records of one cell after the other."""
+        measured = {s.cell_id: s.result for s in record.cells if s.result is not None}
+        return html.page(record, {name: self.cell(name).trace(of) for name, of in measured.items()}, price)
+
+    def head(self) -> dict[str, Any]:
+        """When it was begun, its plan, and the cells that it names. RequestError where that cannot be read."""
         try:
             head = json.loads((self.path / RUN).read_bytes())
             return {name: head[name] for name in ("created_at", "plan", "cells")}

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends import DEFAULT, load_backends
+from backends import DEFAULT, load_backends, load_layers
 from backends.contract import (
     SERVING_LAYER,
     UNMET,
@@ -179,9 +179,10 @@ def test_every_file_that_a_build_names_is_there(case: Case) -> None:
 
 
 def test_no_lock_is_left_over() -> None:
-    """What neither an engine's build nor a quantiser's names is nobody's."""
+    """What no engine's build, no quantiser's and no serving layer's names is nobody's."""
+    layers = [release.image.build for layer in load_layers().values() for release in layer.releases]
     tools = [m.tool.build(accelerator) for m in METHODS.values() for accelerator in Accelerator]
-    builds = [*(case.build for case in BUILDS.values()), *tools]
+    builds = [*(case.build for case in BUILDS.values()), *tools, *layers]
     named = {package_set.lock for build in builds for package_set in build.packages}
 
     assert named == {p.name for p in (FOLDER / "locks").iterdir()}

@@ -42,7 +42,7 @@ def test_entries_carry_their_key_as_id(tmp_path: Path) -> None:
 
 def test_every_entry_of_the_catalogue_can_be_read() -> None:
     """The files are whole, and their ids are theirs."""
-    assert {"short", "load", "article"} == set(loader.workloads())
+    assert {"short", "load", "stream", "article"} == set(loader.workloads())
     made_here, forms = {"tiny", "small", "tiny-awq"}, {"int4-awq", "q4f16_1"}
     fetched = {"8b", "70b-awq", *(f"{size}-{form}" for size in ("8b", "70b") for form in forms)}
     assert made_here | fetched == set(loader.models())

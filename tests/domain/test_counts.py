@@ -74,13 +74,16 @@ def test_stated_tokens_are_scaled_to_the_count() -> None:
 
 
 def test_the_sources_stand_side_by_side() -> None:
-    """Only requests with usage are compared, and a source that misses one of them is none."""
+    """Only requests with usage are compared. Tokens per event must be stated for all of them; those that were
+    tokenised again are compared with their own usage."""
     full = counted(**STATED, completion_tokens=4, event_tokens=np.array([3, 1]), text_tokens=5)
     bare = counted(completion_tokens=4)
     both, one = token_counts([full, bare, counted()], 10.0), token_counts([full], 10.0)
 
-    assert (2, 8, 4, None, None) == (both.requests, both.usage, both.events, both.stated, both.tokenizer)
+    assert (2, 8, 4, None) == (both.requests, both.usage, both.events, both.stated)
+    assert (5, 1, 4) == (both.tokenizer, both.tokenizer_requests, both.tokenizer_usage)
     assert (4, 5) == (one.stated, one.tokenizer)
+    assert token_counts([bare], 10.0).tokenizer is None
 
 
 def test_what_was_delivered_and_never_finished_is_told() -> None:

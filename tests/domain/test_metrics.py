@@ -17,6 +17,16 @@ from orchestrator.domain.windows import Span
 from tests.domain.made import START_NS, exchange, ns, shifted, span
 
 
+def test_silence_is_a_time_in_which_somebody_waited() -> None:
+    """Between two requests of an open loop, or of a user who thinks, the engine owes nobody a token; while others come
+    and go, an answer that hangs is silent all the same."""
+    apart = [exchange(10.5, (10.6, 10.7)), exchange(18, (18.5, 18.6))]
+    hung = [exchange(11, (11.5, 15.5), user=1), *(exchange(at, (), end_s=at + 0.2) for at in (12, 13, 14))]
+
+    assert 0.5 == pytest.approx(summarise(apart, span(), window_s=5).silence_max_s)
+    assert 4.0 == pytest.approx(summarise(hung, span(), window_s=5).silence_max_s)
+
+
 def test_a_request_inside_the_steady_window_gives_every_figure() -> None:
     """Four tokens a second apart, the first after 0.5 s, in a steady window of 10 s."""
     m = summarise([exchange(11, (11.5, 12.5, 13.5, 14.5))], span(), window_s=5, client=ClientSide(cpu_s=2))
@@ -287,6 +297,7 @@ def _answer(number: int, send_ns: int, tokens_ns: npt.NDArray[np.int64]) -> Exch
 
 def test_silence_is_the_longest_time_without_any_token() -> None:
     """Over all users, the end of the window included: an engine that hangs at the end is seen."""
-    m = summarise([exchange(11, (11.5, 12.5)), exchange(11, (13.0,), user=1)], span(), window_s=5)
+    hung = exchange(11, (13.0,), end_s=20, user=1, outcome=Outcome.CUT)
+    m = summarise([exchange(11, (11.5, 12.5)), hung], span(), window_s=5)
 
     assert 20 - 13.0 == m.silence_max_s

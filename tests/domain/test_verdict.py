@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.counts import PromptOffsets, TokenCounts
 from orchestrator.domain.distribution import Distribution, distribution
-from orchestrator.domain.evidence import Evidence
+from orchestrator.domain.evidence import Apart, Evidence, Xid
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.metrics import Metrics, summarise
 from orchestrator.domain.reasons import TEXTS, Level, Reason
@@ -38,6 +38,7 @@ def counts(*, stated: int | None = None, tokenizer: int | None = None) -> TokenC
         events=1000,
         stated=stated,
         tokenizer=tokenizer,
+        tokenizer_usage=1000,
         delivered=1000.0,
         unfinished=0.0,
     )
@@ -69,7 +70,7 @@ def test_a_clean_cell_is_valid() -> None:
         ({"users_gone": 1}, Reason.USERS_DIED, Level.SUSPECT),
         ({"stationarity": Stationarity(windows=56, drifts=(DRIFT,))}, Reason.NOT_STATIONARY, Level.SUSPECT),
         ({"token_counts": counts(stated=970)}, Reason.COUNTS_DISAGREE, Level.SUSPECT),
-        ({"token_counts": counts(tokenizer=940)}, Reason.COUNTS_DISAGREE, Level.SUSPECT),
+        ({"token_counts": counts(tokenizer=949)}, Reason.COUNTS_DISAGREE, Level.SUSPECT),
         ({"prompt_offsets": offsets(1, 1)}, Reason.PROMPT_COUNTS_DISAGREE, Level.SUSPECT),
         ({"unanswered": 1, "unanswered_wait_max_s": 0.51}, Reason.STILL_WAITING, Level.SUSPECT),
         ({"tokens_per_event": 0.94}, Reason.COUNTS_DISAGREE, Level.SUSPECT),
@@ -157,7 +158,7 @@ def test_nothing_at_all_is_invalid() -> None:
     verdict = judge(summarise([], span(), window_s=5), users=1)
 
     assert Level.INVALID == verdict.level
-    expected = [Reason.NO_TOKENS, Reason.FEW_REQUESTS, Reason.LOAD_NOT_REACHED, Reason.ENGINE_SILENT]
+    expected = [Reason.NO_TOKENS, Reason.FEW_REQUESTS, Reason.LOAD_NOT_REACHED]
 
     assert expected == reasons(verdict)
 
@@ -176,8 +177,16 @@ def _clean() -> list[Exchange]:
 
 LOOKED_AT_ALL = Evidence(
     engine_tokens=82.0,
+    gpus=1,
     throttled_share=0.0,
     foreign_processes=0,
+    xids=(),
+    gpus_lost=(),
+    ecc_corrected=0.0,
+    ecc_uncorrected=0.0,
+    others_cpus=0.8,
+    host_cpus=8,
+    client_apart=Apart.CORES,
     natural_ends=True,
     canaries=10,
     prefix_reset=True,
@@ -187,9 +196,19 @@ LOOKED_AT_ALL = Evidence(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"throttled_share": 0.02}, Reason.THROTTLED),
+        ({"throttled_share": 0.011}, Reason.THROTTLED),
+        ({"throttled_share": 0.2}, Reason.THROTTLED),
         ({"foreign_processes": 1}, Reason.FOREIGN_PROCESS),
-        ({"canaries_differing": 4}, Reason.CANARIES_DIFFER),
+        ({"xids": (Xid(gpu="gpu0", code=31),)}, Reason.XID),
+        ({"ecc_corrected": 1.0}, Reason.ECC_ERRORS),
+        ({"others_cpus": 0.81}, Reason.HOST_BUSY),
+        ({"client_apart": Apart.THREADS}, Reason.CLIENT_NOT_APART),
+        ({"client_apart": Apart.NOT}, Reason.CLIENT_NOT_APART),
+        ({"canaries_differing": 4, "canary_prompts_differing": 2}, Reason.CANARIES_DIFFER),
+        (
+            {"canaries": 2, "canaries_differing": 2, "canary_prompts_differing": 2},
+            Reason.CANARIES_DIFFER,
+        ),
         ({"prefix_reset": False}, Reason.PREFIX_CACHE_KEPT),
         ({"engine_tokens": 200.0}, Reason.COUNTS_DISAGREE),
         ({"asked_per_s": 3.0}, Reason.LOAD_NOT_REACHED),
@@ -203,11 +222,68 @@ def test_each_piece_of_evidence_can_speak_against_a_cell(changes: dict[str, Any]
 
 
 @pytest.mark.parametrize(
+    ("changes", "reason", "text"),
+    [
+        (
+            {"throttled_share": 0.201, "throttled_by": "gpu0 hw_thermal"},
+            Reason.THROTTLED,
+            "a GPU was slowed down for heat or power during 20.1% of the window (gpu0 hw_thermal)",
+        ),
+        (
+            {"foreign_processes": 2, "foreign_computing": 1, "foreign": ("process 7 python on gpu0",)},
+            Reason.FOREIGN_PROCESS,
+            "2 processes of others were seen on the GPUs: process 7 python on gpu0",
+        ),
+        (
+            {"xids": (Xid(gpu="gpu0", code=31), Xid(gpu="gpu1", code=79))},
+            Reason.XID,
+            "the driver reported Xid 31 on gpu0, 79 on gpu1",
+        ),
+        ({"gpus_lost": ("gpu1",)}, Reason.GPU_LOST, "gpu1 fell off the bus"),
+        (
+            {"ecc_uncorrected": 1.0, "ecc_corrected": 3.0},
+            Reason.ECC_ERRORS,
+            "memory errors on the GPUs: 1 uncorrected, 3 corrected",
+        ),
+    ],
+)
+def test_what_breaks_a_gpu_makes_its_figures_invalid(
+    changes: dict[str, Any], reason: Reason, text: str
+) -> None:
+    """The card itself, a stranger that computes, or a fifth of the window slowed down; said in words."""
+    verdict = judge(good(), users=2, evidence=LOOKED_AT_ALL.model_copy(update=changes))
+
+    assert (Level.INVALID, [(reason, text)]) == (
+        verdict.level,
+        [(f.reason, f.text) for f in verdict.findings],
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [
+        (0, []),
+        (1, [Reason.THROTTLED, Reason.FOREIGN_PROCESS, Reason.XID, Reason.GPU_LOST, Reason.ECC_ERRORS]),
+    ],
+)
+def test_without_a_gpu_there_is_nothing_to_look_for_on_one(gpus: int, expected: list[Reason]) -> None:
+    """With one that nobody looked at, that is said."""
+    nobody = Evidence(gpus=gpus)
+    gpu_reasons = {Reason.THROTTLED, Reason.FOREIGN_PROCESS, Reason.XID, Reason.GPU_LOST, Reason.ECC_ERRORS}
+    not_checked = judge(good(), users=2, evidence=nobody).not_checked
+
+    assert expected == [reason for reason in not_checked if reason in gpu_reasons]
+    assert Reason.CLIENT_NOT_APART in not_checked
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {},
         {"throttled_share": 0.01},
-        {"canaries_differing": 3},
+        {"canaries_differing": 3, "canary_prompts_differing": 2},
+        {"canaries_differing": 10, "canary_prompts_differing": 1},
+        {"canaries": 3, "canaries_differing": 1, "canary_prompts_differing": 1},
         {"engine_tokens": 90.0},
         {"asked_per_s": 2.0},
         {"natural_ends": False},
@@ -238,6 +314,23 @@ def test_answers_that_end_at_their_limit_are_a_fault_only_where_they_should_end_
     assert [] == reasons(seen[False])
 
 
+@pytest.mark.parametrize(
+    ("ended", "found"),
+    [
+        ({"length": 99, "stop": 1}, []),
+        ({"length": 98, "stop": 2}, [Reason.LENGTHS_NOT_KEPT]),
+        ({"eos_token": 3}, [Reason.LENGTHS_NOT_KEPT]),
+        ({"none": 50}, []),  # a dialect that does not say
+    ],
+)
+def test_an_engine_that_ignores_ignore_eos_is_found(ended: dict[str, int], found: list[Reason]) -> None:
+    """Its short answers would make it look fast."""
+    m = good(finish_reasons=ended)
+
+    assert found == reasons(judge(m, users=2, evidence=Evidence(fixed_lengths=True, natural_ends=False)))
+    assert [] == reasons(judge(m, users=2, evidence=Evidence(natural_ends=False)))
+
+
 def test_what_nobody_looked_at_is_said() -> None:
     """A valid cell is valid as far as it was looked at."""
     nothing = judge(good(), users=2).not_checked
@@ -251,7 +344,7 @@ def test_what_nobody_looked_at_is_said() -> None:
         evidence=LOOKED_AT_ALL,
     ).not_checked
 
-    assert (9, ()) == (len(nothing), everything)
+    assert (14, ()) == (len(nothing), everything)
     assert Reason.CANARIES_DIFFER in nothing
 
 
@@ -296,6 +389,52 @@ def test_an_open_loop_has_no_users_to_miss() -> None:
     m = good(steady_rule=SteadyRule.OPEN_LOOP, present_users_mean=0.1)
 
     assert () == judge(m, users=2, evidence=Evidence(asked_per_s=2.0)).findings
+
+
+MANY = tuple(w.model_copy(update={"requests_ended": 9999}) for w in good().windows)
+DUE = {"completed": 95, "send_delay_s": distribution([0.001] * 200)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        (DUE, []),
+        ({**DUE, "completed": 70}, []),  # three roots of a hundred may be in flight by chance
+        ({**DUE, "completed": 69}, [Reason.FALLS_BEHIND]),
+        ({**DUE, "completed": 60, "errors": {"timeout": 10}}, []),  # what failed is not waiting
+        ({**DUE, "send_delay_s": distribution([0.025] * 200)}, []),
+        ({**DUE, "send_delay_s": distribution([0.0] * 150 + [0.026] * 50)}, [Reason.SENT_LATE]),
+        ({**DUE, "send_delay_s": distribution([0.0] * 19 + [0.4])}, []),  # one of few is no rule
+        ({**DUE, "send_delay_s": distribution([0.026] * 20)}, [Reason.SENT_LATE]),
+        ({**DUE, "sent_per_s": 9.4}, [Reason.LOAD_NOT_REACHED]),
+    ],
+)
+def test_an_open_loop_must_be_sent_and_answered(changes: dict[str, Any], found: list[Reason]) -> None:
+    """A hundred requests were due in ten seconds; the mean TTFT is 0.5 s."""
+    m = good(**{"steady_rule": SteadyRule.OPEN_LOOP, "sent_per_s": 10.0, "windows": MANY, **changes})
+
+    assert found == reasons(judge(m, users=1024, evidence=Evidence(asked_per_s=10.0)))
+
+
+def test_a_long_open_loop_may_be_behind_by_a_twentieth() -> None:
+    """Where there are so many that chance makes less."""
+    m = good(steady_rule=SteadyRule.OPEN_LOOP, sent_per_s=1000.0, completed=9499, windows=MANY)
+
+    assert [Reason.FALLS_BEHIND] == reasons(judge(m, users=1024, evidence=Evidence(asked_per_s=1000.0)))
+    assert (
+        ()
+        == judge(
+            m.model_copy(update={"completed": 9500}), users=1024, evidence=Evidence(asked_per_s=1000.0)
+        ).findings
+    )
+
+
+def test_two_canaries_are_the_fewest_that_tell() -> None:
+    """Of one that differs nobody can say why; the verdict says that nobody looked."""
+    seen = {n: judge(good(), users=2, evidence=Evidence(canaries=n)).not_checked for n in (1, 2)}
+
+    assert Reason.CANARIES_DIFFER in seen[1]
+    assert Reason.CANARIES_DIFFER not in seen[2]
 
 
 def test_every_reason_has_its_words() -> None:

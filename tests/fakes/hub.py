@@ -65,6 +65,12 @@ class FakeHub:
         """Where large files are: another host."""
         return self._address(1)
 
+    @property
+    def listed_as(self) -> str:
+        """A data set's name says what it is."""
+        name = self.repository
+        return name if name.startswith("datasets/") else f"models/{name}"
+
     def release(self) -> None:
         """Let stalled answers end."""
         self._released.set()
@@ -112,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         status, code = next((v for end, v in self.hub.fail.items() if path.endswith(end)), (0, ""))
         if status:
             self._answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": "refused by the fake"})
-        elif path.startswith(f"/api/models/{self.hub.repository}"):
+        elif path.startswith(f"/api/{self.hub.listed_as}"):
             self._answer(200, json.dumps(self.hub.listing()).encode(), {"Content-Type": "application/json"})
         else:
             self._file(path, offset)

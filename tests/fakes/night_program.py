@@ -17,6 +17,7 @@ from orchestrator import invocation, nights
 from orchestrator.cli import main, measuring
 from orchestrator.cli import nights as commands
 from orchestrator.domain.provenance import Image
+from orchestrator.fleet import nights as fleet
 from orchestrator.runtime import process
 from orchestrator.runtime.process import ProcessRuntime
 from orchestrator.runtime.venvs import Venv
@@ -41,7 +42,7 @@ class StreamBackend(FakeBackend):
 
 def run(folder: Path, hang: str, words: list[str]) -> None:
     known = {name: StreamBackend(name) for name in ("one", "two")}
-    for module in (backends, invocation, nights, commands, measuring):
+    for module in (backends, invocation, nights, fleet, commands, measuring):
         if hasattr(module, "load_backends"):
             vars(module)["load_backends"] = lambda: known
     vars(process)["ready"] = lambda *_: VENV

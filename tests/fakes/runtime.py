@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from backends.contract import ImageSpec
@@ -109,6 +110,9 @@ class FakeRuntime:
             return None
         return Usage(cpu_s=float(self._asked), memory_bytes=2**20, processes=1)
 
+    def pids(self, deployment: Deployment) -> frozenset[int] | None:
+        return frozenset() if deployment.name in self._ended else frozenset({os.getpid()})
+
     def down(self, deployment: Deployment) -> None:
         engine = self._engines.pop(deployment.name, None)
         if engine is not None:
@@ -128,7 +132,8 @@ class FakeRuntime:
         return self.jobs.get(spec.step.id, JobEnd(State(running=False, exit_code=0), 1.5, 2**20))
 
     def reap(self, *, dry_run: bool = False) -> tuple[str, ...]:
-        self._call("reap")
+        if not dry_run:
+            self._call("reap")
         return ()
 
     def close(self) -> None:

@@ -150,12 +150,22 @@ def test_a_python_without_ensurepip_says_what_to_install(monkeypatch: pytest.Mon
     assert finding.next_step == "apt install python3-venv"
 
 
-@pytest.mark.parametrize(("count", "level"), [(1, Level.WARN), (2, Level.OK), (64, Level.OK)])
-def test_one_cpu_is_too_few_for_figures(monkeypatch: pytest.MonkeyPatch, count: int, level: Level) -> None:
-    """With a single core the client and the engine take turns."""
+@pytest.mark.parametrize(
+    ("count", "siblings", "level"),
+    [(1, "0", Level.WARN), (2, "0-1", Level.WARN), (2, "0", Level.OK), (64, "0", Level.OK)],
+)
+def test_one_core_is_too_few_for_figures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int, siblings: str, level: Level
+) -> None:
+    """With a single core the client and the engine take turns, also where it has two threads."""
     monkeypatch.setattr(checks, "usable_cpus", lambda root: count)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(count)))
+    for cpu in range(2):
+        path = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+        path.parent.mkdir(parents=True)
+        path.write_text(siblings if siblings != "0" else str(cpu))
 
-    assert checks.cpus().level is level
+    assert checks.cpus(tmp_path).level is level
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,11 @@ from orchestrator.host.sources import (
     CpuShares,
     client_source,
     engine_source,
-    gpu_sources,
     host_source,
     metrics_source,
 )
 from orchestrator.host.summary import summarise
-from orchestrator.host.telemetry import ReadingError, Telemetry
-from tests.fakes.nvml import Stub
+from orchestrator.host.telemetry import Telemetry
 from tests.host.engine_page import METRICS, large_page, serving
 
 
@@ -102,32 +100,6 @@ def test_the_engines_page_is_a_source() -> None:
 
         assert source.read()["metrics.running"] == 1
         source.close()
-
-
-def test_each_gpu_is_a_source_of_its_own(nvml_stub: Stub) -> None:
-    """A GPU that is lost is a fault of its own source; the other one goes on."""
-    nvml_stub.script("gpus * 2")
-    first, second = gpu_sources(["GPU-stub-0", "GPU-stub-1"])
-    assert first.read()["gpu0.power_w"] == 250.5
-    nvml_stub.script("gpus * 2", "lost 0 1")
-
-    with pytest.raises(ReadingError, match="gpu0: GPU is lost"):
-        first.read()
-    assert second.read()["gpu1.power_w"] == 250.5
-    first.close()
-    second.close()
-
-
-def test_a_partly_failing_gpu_keeps_its_other_values(nvml_stub: Stub) -> None:
-    """The values that were read travel with the fault."""
-    (source,) = gpu_sources(["GPU-stub-0"])
-    nvml_stub.script("nvmlDeviceGetPowerUsage 0 999")
-
-    with pytest.raises(ReadingError) as caught:
-        source.read()
-    source.close()
-
-    assert caught.value.values["gpu0.temperature_c"] == 54
 
 
 def test_a_run_is_read_and_summarised() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.telemetry import Sample
-from orchestrator.host.summary import summarise, throttled_share
+from orchestrator.host.summary import summarise, throttled
 
 SECOND = 1_000_000_000
 
@@ -131,5 +131,6 @@ def test_a_slowed_gpu_is_told_by_the_worst_of_them() -> None:
         *series("gpu1.throttle_sw_thermal", (1, 1), (2, 0)),
     ]
 
-    assert 0.5 == throttled_share(summarise(samples, 0, 3 * SECOND))
-    assert None is throttled_share(summarise([], 0, 3 * SECOND))
+    assert (0.5, "gpu1 sw_thermal") == throttled(summarise(samples, 0, 3 * SECOND))
+    assert (0.0, "") == throttled(summarise(samples[:4], 0, 3 * SECOND))
+    assert (None, "") == throttled(summarise([], 0, 3 * SECOND))

@@ -23,7 +23,7 @@ from orchestrator.domain.exchange import Outcome
 from orchestrator.domain.workload import Sampling
 from orchestrator.errors import CellError
 from orchestrator.load import worker
-from orchestrator.load.client import Live, LoadClient, Record
+from orchestrator.load.client import POOL, Live, LoadClient, Record
 from orchestrator.load.dialects import body
 from orchestrator.load.spec import LoadSpec, Order, Ready
 from tests.fakes.engine import Answer, Exchange, FakeEngine, steady
@@ -400,6 +400,46 @@ def test_a_load_that_is_stopped_keeps_what_came(client: LoadClient) -> None:
     assert 1.0 < (record.end_ns - record.start_ns) / 1e9 < 10.0
     assert {Outcome.OK} <= {x.outcome for x in record.exchanges} <= {Outcome.OK, Outcome.CUT}
     assert [Outcome.OK] == [x.outcome for x in again.exchanges]
+
+
+PROGRAM = """
+import pyarrow, time
+from pathlib import Path
+from orchestrator.load.client import POOL, LoadClient
+
+if __name__ == "__main__":
+    import os
+    with LoadClient() as client:
+        proc = Path("/proc", str(client.pid))
+        while "httptools" not in (maps := (proc / "maps").read_text()):
+            time.sleep(0.05)
+        time.sleep(0.5)
+        threads = (proc / "status").read_text().partition("Threads:")[2].split()[0]
+        print(threads, "arrow" in (proc / "maps").read_text(), os.environ.get(POOL))
+"""
+
+
+def test_the_clients_process_is_bare(tmp_path: Path) -> None:
+    """One thread, and nothing of the program that started it: the kernel takes longer over every call of a
+    process with several. Ours keeps its own setting."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), POOL: "2"}
+    said = subprocess.run(
+        [sys.executable, str(program)], env=environment, capture_output=True, check=True, timeout=120
+    )
+
+    assert ["1", "False", "2"] == said.stdout.decode().split()
+
+
+def test_descriptors_have_their_place_before_the_load() -> None:
+    """The kernel's table is as large as it will get; nothing is left open."""
+    before = psutil.Process().num_fds()
+    worker._make_room(3000)
+
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    assert int(status.partition("FDSize:")[2].split()[0]) > 3000
+    assert before == psutil.Process().num_fds()
 
 
 def test_death_of_the_clients_process_is_told() -> None:

@@ -19,6 +19,7 @@ from orchestrator.load.replies import Assembly
 from orchestrator.load.spec import LoadSpec, Order, Reply
 from orchestrator.load.spool import Reader, Writer
 from orchestrator.load.users import Users
+from orchestrator.pace import backoff_s
 from tests.fakes.engine import Answer, Exchange, FakeEngine, steady
 
 SPEC = LoadSpec(
@@ -190,6 +191,21 @@ def test_host_without_an_address_is_told() -> None:
         (reply,) = sent(engine, host="nowhere.invalid", requests=1)
 
     assert (Outcome.CONNECT, "the host's name has no address") == (reply.outcome, reply.detail)
+
+
+def test_error_is_seen_behind_what_ends_its_stream() -> None:
+    """The error, the end mark and the end of the body may come in a read each."""
+
+    async def failing(x: Exchange) -> None:
+        await x.head()
+        for data in (b'data: {"error": {"message": "queue full"}}\n\n', b"data: [DONE]\n\n", b""):
+            await x.raw(b"%x\r\n%s\r\n" % (len(data), data))
+            await asyncio.sleep(0.02)
+
+    with FakeEngine(failing) as engine:
+        first, second = sent(engine, requests=2)
+
+    assert second.send_ns - first.end_ns >= backoff_s(1) * 1e9
 
 
 @pytest.mark.parametrize(

@@ -240,3 +240,22 @@ def test_a_field_that_a_release_refuses_is_not_sent() -> None:
 
     assert {"stream_options", "seed"}.isdisjoint(sent)
     assert (1, 0.5) == (sent["top_k"], sent["top_p"])
+
+
+@pytest.mark.parametrize(
+    ("event", "outcome"),
+    [
+        (b'{"choices": [{"delta": {"content": "\\ud83d"}}]}', Outcome.OK),
+        (b'\xef\xbb\xbf{"choices": [{"delta": {"content": "a"}}]}', Outcome.OK),
+        (b'{"choices": [{"delta": {"content": "a"}, "logprobs": {"top": -Infinity}}]}', Outcome.OK),
+        (b'{"choices": [{"delta": {"content": "a"}}], "big": 123456789012345678901234567890}', Outcome.OK),
+        (b'{"choices": [{"delta": {"content": "a"}}]} x', Outcome.MALFORMED),
+        (b"[" * 100_000, Outcome.MALFORMED),
+        (b'["a"]', Outcome.MALFORMED),
+    ],
+)
+def test_what_one_json_parser_refuses_another_judges(event: bytes, outcome: Outcome) -> None:
+    """Half a pair of surrogates, a byte order mark and the like are read as the standard library reads them."""
+    x = read(b"data: " + event + b"\n\n", {"choices": [{"delta": {}, "finish_reason": "stop"}]})
+
+    assert (outcome, outcome is Outcome.OK) == (x.outcome, len(x.event_ns) == 1)

@@ -20,7 +20,7 @@ from orchestrator.domain.cell import Load
 from orchestrator.domain.prompt import Message, Prompt
 from orchestrator.domain.workload import Sampling, SystemPrompt
 from orchestrator.errors import CellError
-from orchestrator.load.draw import Draw
+from orchestrator.load.draw import Draw, Drawn
 
 WITHOUT = Load(users=1, system_prompt=SystemPrompt.WITHOUT)
 WITH = Load(users=1, system_prompt=SystemPrompt.WITH)
@@ -250,6 +250,23 @@ def test_a_session_that_was_begun_is_not_drawn_again() -> None:
     assert [*first[4:], *first[:4]] == texts(d.bodies(WITHOUT))
 
 
+@pytest.mark.parametrize(
+    ("count", "before", "of", "again"),
+    [
+        (5, 0, 10, 0),
+        (10, 0, 10, 0),
+        (11, 0, 10, 1),
+        (5, 8, 10, 3),
+        (5, 10, 10, 5),
+        (5, 99, 10, 5),
+        (25, 0, 10, 15),
+    ],
+)
+def test_prompts_that_come_again_are_counted(count: int, before: int, of: int, again: int) -> None:
+    """Within a load, or because loads before it had them."""
+    assert again == Drawn(count, before, of).again
+
+
 def test_reuse_begins_every_load_anew() -> None:
     """For who wants to measure what a prefix cache is worth."""
     d = replace(draw(), reuse=True)
@@ -262,6 +279,6 @@ def test_reuse_begins_every_load_anew() -> None:
 def test_a_set_may_keep_its_order() -> None:
     """A trace is replayed as it was."""
     d = draw()
-    d.prompts = PromptSet("trace", "0", tuple(map(Prompt.of, TEXTS)), in_order=True)
+    d.prompts = PromptSet("trace", "0", tuple(map(Prompt.of, TEXTS)), times_s=(0.0,) * len(TEXTS))
 
     assert list(TEXTS) == texts(d.bodies(WITHOUT))

@@ -34,15 +34,30 @@ def ends(draw: st.DrawFn) -> End:
     return End(draw(NUMBER), reply)
 
 
-READS = st.builds(Read, exchange=NUMBER, at_ns=NS, stamp_ns=NS, data=st.binary(max_size=40))
+READS = st.builds(Read, exchange=NUMBER, at_ns=NS, stamp_ns=NS, data=st.binary(min_size=1, max_size=40))
 SAMPLES = st.builds(Sample, at_ns=NS, offset_ns=st.integers(-(2**62), 2**62))
 ENTRIES = st.lists(st.one_of(READS, SAMPLES, ends()), max_size=12)
 
 
+def receive(writer: Writer, read: Read) -> None:
+    """As from a socket that is read at the read's time."""
+
+    def recvmsg_into(
+        buffers: tuple[memoryview], _: int
+    ) -> tuple[int, list[tuple[int, int, bytes]], int, None]:
+        buffers[0][: len(read.data)] = read.data
+        stamp = spool._TIMESPEC.pack(*divmod(read.stamp_ns, 1_000_000_000))
+        return len(read.data), [(0, 0, stamp)] if read.stamp_ns else [], 0, None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spool, "perf_counter_ns", lambda: read.at_ns)
+        at_ns, data = writer.receive(read.exchange, recvmsg_into)
+    assert (read.at_ns, read.data) == (at_ns, bytes(data))
+
+
 def write(writer: Writer, entry: Entry) -> None:
     if isinstance(entry, Read):
-        stamp = spool._TIMESPEC.pack(*divmod(entry.stamp_ns, 1_000_000_000))
-        writer.read(entry.exchange, entry.at_ns, stamp, entry.data)
+        receive(writer, entry)
     elif isinstance(entry, End):
         writer.end(entry.exchange, entry.reply)
     else:
@@ -109,10 +124,33 @@ def test_a_spool_that_has_not_begun_is_empty(tmp_path: Path) -> None:
 
 
 def test_large_reads_are_written_at_once(tmp_path: Path) -> None:
-    """What is buffered is bounded, however little time there is between two flushes."""
+    """What is gathered is bounded, however little time there is between two flushes."""
     writer = Writer(tmp_path)
     for _ in range(8):
-        writer.read(0, 1, spool.NO_STAMP, bytes(1 << 16))
+        receive(writer, Read(0, 1, 0, bytes(1 << 16)))
 
     assert (tmp_path / "000000.spool").stat().st_size > 8 << 16
+    assert 8 == writer.reads
     writer.close()
+
+
+def test_the_end_of_a_stream_makes_no_record(tmp_path: Path) -> None:
+    """Only what came is a read."""
+    writer = Writer(tmp_path)
+    receive(writer, Read(7, 1, 0, b""))
+    writer.close()
+
+    assert 0 == writer.reads
+    assert b"" == (tmp_path / "000000.spool").read_bytes()
+
+
+def test_long_detail_is_cut(tmp_path: Path) -> None:
+    """A record has its place in the block, whatever a fault has to say."""
+    writer, reader = Writer(tmp_path), Reader(tmp_path)
+    writer.end(1, Reply(id="x", user=0, prompt=0, send_ns=1, detail="\U0001f600" * 100_000))
+    writer.close()
+    (end,) = reader.entries()
+    reader.close()
+
+    assert isinstance(end, End)
+    assert "\U0001f600" * spool.DETAIL_CHARS == end.reply.detail

@@ -94,6 +94,7 @@ def test_any_cut_gives_the_same_events(texts: list[str], newline: str, at: list[
     at = [i for i in at if i < len(body)]
 
     assert data_of(body) == data_of(body, at)
+    assert data_of(body) == data_of(body + b":\r\r")  # a return anywhere takes the slower cut; it is the same
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 299), max_size=5))

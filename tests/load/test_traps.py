@@ -26,6 +26,7 @@ CHAT = Dialect.OPENAI_CHAT
 TEXT = Dialect.OPENAI_COMPLETIONS
 LAST = {"finish_reason": "eos_token", "generated_tokens": 2, "seed": 1}
 STOP = sse(chat("", finish_reason="stop"))
+PLAIN = Sampling()
 ERROR = {"message": "boom", "type": "server", "code": 500}
 
 
@@ -90,6 +91,7 @@ TRAPS = (
          tokens=3, chars=5, counted_by=U),
     Trap("reasoning first", (reasoning("reasoning_content"), reasoning("reasoning"), sse(chat("a")), STOP,
          DONE), events=3, tokens=3),
+    Trap("reasoning and nothing else", (reasoning("reasoning_content"), STOP, DONE), chars=0),
     Trap("tool call only", (call("tool_calls"), sse(chat(None, finish_reason="tool_calls")), DONE), chars=0),
     Trap("function call of old", (call("function_call"), STOP, DONE), chars=0),
     Trap("finish reason without an end mark", (sse(chat("a")), STOP)),
@@ -117,6 +119,10 @@ TRAPS = (
          outcome=Outcome.MALFORMED),
     Trap("200 and then nothing", (b": ping\n\n",), events=0, tokens=0, chars=0,
          outcome=Outcome.DISCONNECT),
+    Trap("error event of completions", (sse(completion("a")), sse({"error": ERROR}), DONE), dialect=TEXT,
+         outcome=Outcome.ENGINE_ERROR),
+    Trap("error line among bare lines", (line("a", 1), b'{"object":"error","message":"boom","code":500}\n'),
+         dialect=Dialect.JSON_LINES, outcome=Outcome.ENGINE_ERROR, counted_by=C),
     Trap("finish_reason abort", (sse(chat("a")), sse(chat("", finish_reason="abort")), DONE),
          outcome=Outcome.ABORTED),
     Trap("half an answer", (sse(chat("a")),), outcome=Outcome.DISCONNECT),
@@ -147,8 +153,15 @@ def client() -> Iterator[LoadClient]:
         yield running
 
 
-def one(client: LoadClient, answer: Answer, dialect: Dialect = CHAT) -> Exchange:
-    asked = RequestSpec(dialect=dialect)
+def one(
+    client: LoadClient,
+    answer: Answer,
+    dialect: Dialect = CHAT,
+    *,
+    request: RequestSpec | None = None,
+    sampling: Sampling = PLAIN,
+) -> Exchange:
+    asked = request or RequestSpec(dialect=dialect)
     with FakeEngine(answer) as engine:
         spec = LoadSpec(
             tag="t",
@@ -157,7 +170,7 @@ def one(client: LoadClient, answer: Answer, dialect: Dialect = CHAT) -> Exchange
             path=path(asked),
             users=1,
             ramp_s=0.0,
-            bodies=(body(asked, "tiny", "hello", None, Sampling()),),
+            bodies=(body(asked, "tiny", "hello", None, sampling),),
             requests=1,
             stall_s=5.0,
         )
@@ -235,19 +248,30 @@ def test_disconnect_after_200_is_one_in_every_shape(client: LoadClient, dialect:
     assert Outcome.DISCONNECT is one(client, answer, dialect).outcome
 
 
-def test_a_server_that_refuses_unknown_fields_takes_what_we_send(client: LoadClient) -> None:
-    """Every field that a release refuses can be left out."""
+@pytest.mark.parametrize(
+    ("refused", "outcome"),
+    [((), Outcome.HTTP_STATUS), (("usage", "seed", "ignore_eos"), Outcome.OK)],
+)
+def test_a_server_that_refuses_unknown_fields_takes_what_we_send(
+    client: LoadClient, refused: tuple[str, ...], outcome: Outcome
+) -> None:
+    """As vLLM of 2024 does (extra=forbid). Every field that a release refuses can be left out; one that is sent all the
+    same is a 400 that says which."""
     known = {"model", "messages", "max_tokens", "stream", "temperature", "top_p"}
-    sent = json.loads(
-        body(
-            RequestSpec.model_validate(
-                {"dialect": "openai-chat", "refused": ["usage", "seed", "ignore_eos"]}
-            ),
-            "m",
-            "hi",
-            None,
-            Sampling(seed=1, ignore_eos=True),
-        )
-    )
 
-    assert known == set(sent)
+    async def answer(x: Served) -> None:
+        unknown = sorted(set(x.body) - known)
+        if unknown:
+            text = json.dumps({"detail": f"extra fields: {unknown}"}).encode()
+            await x.head("400 Bad Request", f"Content-Length: {len(text)}\r\n")
+            await x.raw(text)
+        else:
+            await x.head()
+            await x.token("a", finish="stop")
+            await x.done()
+
+    asked = RequestSpec.model_validate({"dialect": "openai-chat", "refused": refused})
+    x = one(client, answer, request=asked, sampling=Sampling(seed=1, ignore_eos=True))
+
+    assert outcome is x.outcome
+    assert ("stream_options" in x.detail) == (outcome is Outcome.HTTP_STATUS)

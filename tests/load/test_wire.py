@@ -84,14 +84,6 @@ def test_large_event_over_many_reads_is_whole() -> None:
     assert (Outcome.OK, data) == (reply.outcome, b"".join(reply.pieces))
 
 
-def test_long_stream_is_framed_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is held in memory of a stream is bounded, and its end is seen all the same."""
-    monkeypatch.setattr(connection, "UNPARSED_READS", 3)
-    reply = one(in_reads(*[b"2\r\nhi\r\n"] * 20, b"0\r\n\r\n"))
-
-    assert (Outcome.OK, b"hi" * 20) == (reply.outcome, b"".join(reply.pieces))
-
-
 @pytest.mark.parametrize(
     ("head", "parts", "connections"),
     [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backends.contract import Accelerator, Profile
-from orchestrator.domain.cell import Load
+from orchestrator.domain.cell import Load, Serving
 from orchestrator.domain.metrics import summarise
 from orchestrator.domain.result import METHOD, Phase, Result, TelemetrySummary
 from orchestrator.domain.stationarity import Drift, Figure, Shape, Stationarity
@@ -284,3 +284,14 @@ def test_the_articles_figures_stand_only_where_they_were_asked_for() -> None:
 def test_no_raw_number_leaks(text: str) -> None:
     """Everything goes through units.py."""
     assert text not in report(result(cell(), FAST))
+
+
+def test_what_stands_before_an_engine_is_part_of_its_name() -> None:
+    """Also where there is nothing to tell it from: another figure than the engine's own."""
+    serving = Serving(name="layer", title="Layer", release="current", version="1.0")
+    alone = report(result(cell(serving=serving), FAST))
+    beside = report(result(cell(), FAST), result(cell(serving=serving), SLOW))
+
+    assert "llama-cpp 0.4.1 (behind Layer 1.0)" in alone
+    assert "llama-cpp 0.4.1 (native)" in beside
+    assert "llama-cpp 0.4.1 (behind Layer 1.0)" in beside

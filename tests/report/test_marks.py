@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -15,10 +17,22 @@ from orchestrator.domain.result import Result
 from orchestrator.domain.stationarity import Drift, Figure, Shape, Stationarity
 from orchestrator.domain.verdict import Verdict
 from orchestrator.report import console, headline, markdown, rows
+from orchestrator.report.html import page as pages
+from orchestrator.report.html import render
+from orchestrator.report.html.values import Page
 from orchestrator.report.records import RunRecord
 from tests.report.made import GPU_MEANS, cell, load, result, stored
 
-OUTPUTS = ("report.md", "plain", "one line", "console 200", "console 80", "console 30")
+OUTPUTS = (
+    "report.md",
+    "report.html",
+    "charts",
+    "plain",
+    "one line",
+    "console 200",
+    "console 80",
+    "console 30",
+)
 SUSPECT = Verdict(
     level=Level.SUSPECT,
     findings=(Finding(reason=Reason.CLIENT_LATE, level=Level.SUSPECT, text="the host was busy"),),
@@ -54,12 +68,31 @@ def texts(speed: float, verdict: Verdict, *, engines: int) -> dict[str, str]:
     for width, screen in shown.items():
         for renderable in console.tables(cells):
             Console(file=screen, width=width, color_system=None).print(renderable)
+    run = RunRecord(id="r", created_at="now", cells=cells)
+    page = pages.page(run, {})
     return {
-        "report.md": markdown.report(cells, RunRecord(id="r", created_at="now", cells=cells)),
+        "report.md": markdown.report(cells, run),
+        "report.html": visible(render.html(page)),
+        "charts": "\n".join(said(page)),
         "plain": console.plain(cells),
         "one line": "\n".join(headline.one_line(r) for r in results),
         **{f"console {width}": screen.getvalue() for width, screen in shown.items()},
     }
+
+
+def visible(page: str) -> str:
+    """What a reader sees of a page, a line per cell, item or paragraph."""
+    body = re.sub(r"<(style|script|title)\b.*?</\1>", "", page, flags=re.DOTALL)
+    parted = re.sub(r"</?(t[dh]|li|p|h\d|summary|dd|figcaption|div)\b[^>]*>", "|", body)
+    return html.unescape(re.sub(r"<[^>]+>", "", parted)).replace("\n", "|")
+
+
+def said(page: Page) -> Iterator[str]:
+    """Every word that a chart shows by itself or when it is pointed at."""
+    for chart in pages.charts_of(page.works):
+        yield chart.note
+        for row in chart.rows:
+            yield from (str(row[name]) for name in ("words", "label", "short") if name in row)
 
 
 def figures(text: str) -> set[str]:

@@ -113,7 +113,9 @@ def job_spec(folder: Path, image: Image, the_step: StepSpec, **changes: Any) -> 
     return JobSpec(**{**values, **changes})
 
 
-def deployment_spec(folder: Path, image: Image, the_serve: ServeSpec | None = None) -> DeploymentSpec:
+def deployment_spec(
+    folder: Path, image: Image, the_serve: ServeSpec | None = None, cpus: tuple[int, ...] = ()
+) -> DeploymentSpec:
     """With the stub in its weights folder, readable for whoever runs it, and a name that nobody else has."""
     weights_dir = folder / "weights"
     weights_dir.mkdir(mode=0o755, exist_ok=True)
@@ -126,7 +128,12 @@ def deployment_spec(folder: Path, image: Image, the_serve: ServeSpec | None = No
         model_folder="stub",
         weights_dir=weights_dir,
         log_path=folder / f"{name}.log",
+        cpus=cpus,
     )
+
+
+def allowed_cpus() -> set[int]:
+    return os.sched_getaffinity(0)
 
 
 def empty_venv(folder: Path) -> None:
@@ -144,13 +151,13 @@ class Bench:
     kill: Callable[[Deployment], object]
     live: list[Deployment] = field(default_factory=list)
 
-    def up(self, the_serve: ServeSpec | None = None) -> Deployment:
-        deployment = self.runtime.up(deployment_spec(self.folder, self.image, the_serve))
+    def up(self, the_serve: ServeSpec | None = None, cpus: tuple[int, ...] = ()) -> Deployment:
+        deployment = self.runtime.up(deployment_spec(self.folder, self.image, the_serve, cpus))
         self.live.append(deployment)
         return deployment
 
-    def serving(self, the_serve: ServeSpec | None = None) -> Deployment:
-        deployment = self.up(the_serve)
+    def serving(self, the_serve: ServeSpec | None = None, cpus: tuple[int, ...] = ()) -> Deployment:
+        deployment = self.up(the_serve, cpus)
         wait_for(lambda: answers(deployment))
         return deployment
 

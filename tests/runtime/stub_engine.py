@@ -23,7 +23,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = json.dumps(
-            {"/env": self.env, "/burn": self.burn, "/eat": self.eat}.get(self.path, self.ok)()
+            {"/env": self.env, "/burn": self.burn, "/cpus": self.cpus, "/eat": self.eat}.get(
+                self.path, self.ok
+            )()
         ).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -42,6 +44,9 @@ class Handler(BaseHTTPRequestHandler):
     def eat(self) -> str:
         """More memory than it is allowed."""
         return str(len(b"x" * (1 << 30)))
+
+    def cpus(self) -> list[int]:
+        return sorted(os.sched_getaffinity(0))
 
     def ok(self) -> str:
         return "ok"

@@ -72,6 +72,27 @@ def test_version_1(tmp_path: Path) -> None:
     assert Usage(cpu_s=1.5, memory_bytes=2048, processes=1) == read(tmp_path)
 
 
+def pids(root: Path, container: str = ID) -> frozenset[int] | None:
+    return cgroup_usage.pids(7, container, proc=root / "proc", mount=root / "mount")
+
+
+def test_processes_are_those_of_the_groups_below_too(tmp_path: Path) -> None:
+    """An engine that runs an init of its own may make groups; another container's, or none, are not told."""
+    second(tmp_path)
+    write(tmp_path, {f"mount/system.slice/docker-{ID}.scope/inner/cgroup.procs": "11\n"})
+
+    assert frozenset({7, 8, 9, 11}) == pids(tmp_path)
+    assert None is pids(tmp_path, "fedcba9876543210")
+    assert None is pids(tmp_path / "nowhere")
+
+
+def test_processes_of_version_1(tmp_path: Path) -> None:
+    """By the group that counts CPU time."""
+    first(tmp_path)
+
+    assert frozenset({7}) == pids(tmp_path)
+
+
 def test_a_process_that_has_gone(tmp_path: Path) -> None:
     """No figures of what is no more."""
     second(tmp_path)

@@ -8,10 +8,12 @@ import os
 import time
 from typing import Any
 
+import psutil
 import pytest
 
 from backends.contract import SpecFile
 from orchestrator.errors import Interrupted
+from orchestrator.host.pinning import pinned
 from orchestrator.runtime.interface import JobEnd, JobSpec, State
 from tests.fakes.runtime import FakeRuntime
 from tests.runtime import made
@@ -58,6 +60,29 @@ def test_what_was_taken_down_runs_and_answers_no_more(bench: Bench) -> None:
     assert not bench.runtime.state(deployment).running
     assert bench.runtime.usage(deployment) is None
     assert not made.answers(deployment)
+
+
+def test_the_processes_of_an_engine_are_ours(bench: Bench) -> None:
+    """Their numbers are those of this host; another engine's are not among them; gone is gone."""
+    one, other = bench.serving(), bench.serving()
+    pids = bench.runtime.pids(one) or frozenset()
+
+    assert pids
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    if bench.runtime.version != "fake 1":
+        assert not pids & (bench.runtime.pids(other) or pids)
+        assert any("stub_engine.py" in " ".join(psutil.Process(pid).cmdline()) for pid in pids)
+    bench.runtime.down(one)
+    assert frozenset() == bench.runtime.pids(one)
+
+
+def test_an_engine_stays_on_the_cpus_that_it_was_given(real_bench: Bench) -> None:
+    """Whatever this process itself is kept to."""
+    *_, last = sorted(made.allowed_cpus())
+    with pinned({min(made.allowed_cpus())}):
+        deployment = real_bench.serving(cpus=(last,))
+
+    assert [last] == json.loads(made.get(deployment, "/cpus"))
 
 
 def test_down_twice_is_down(bench: Bench) -> None:

@@ -401,6 +401,20 @@ def test_the_first_engine_is_built_for_real(tmp_path: Path) -> None:
         real.close()
 
 
+def test_an_image_that_is_named_by_its_digest_is_never_built(docker_bench: Bench) -> None:
+    """Of an earlier night, under no tag of today's; one that is gone is told."""
+    real = runtime(docker_bench)
+    spec = made.image_spec(made.build(base="no-such-base:1")).model_copy(
+        update={"digest": docker_bench.image.digest}
+    )
+    found = real.image(spec, lambda _: None)
+
+    assert docker_bench.image.digest == found.digest
+    assert found.size_bytes > 0
+    with pytest.raises(CellError, match="is not here any more"):
+        real.image(spec.model_copy(update={"digest": NO_IMAGE.digest}), lambda _: None)
+
+
 def stage(spec: Any) -> dict[str, Any]:
     return {"label": [f"{owner.OURS}.backend={spec.name}", f"{owner.OURS}.version={spec.build.version}"]}
 

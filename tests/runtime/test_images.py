@@ -13,7 +13,7 @@ import pytest
 import requests
 from docker.errors import APIError, ImageNotFound
 
-from backends.contract import Build, FailureCause, SiteFile
+from backends.contract import Build, FailureCause, ImageSpec, SiteFile
 from orchestrator.errors import BenchError, CellError, HostError
 from orchestrator.runtime import images
 from tests.runtime import made
@@ -86,7 +86,7 @@ def test_the_context_holds_what_the_dockerfile_copies(full_build: Build, tmp_pat
         path.mkdir()
     (wheels / "a.whl").write_text("wheel")
 
-    images._fill(folder, made.image_spec(full_build), "FROM x\n", wheels)
+    images._fill(folder, made.image_spec(full_build), "FROM x\n", {"wheels": wheels})
 
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert {"Dockerfile", "files/server.py", f"site/{SITE_FILE.path}", "wheels/a.whl"} == files
@@ -96,7 +96,9 @@ def test_the_context_holds_what_the_dockerfile_copies(full_build: Build, tmp_pat
 def test_a_full_disk_is_the_hosts_fault(full_build: Build, tmp_path: Path) -> None:
     """Not the cell's, and not the daemon's."""
     with pytest.raises(HostError, match="the build's files could not be put together"):
-        images._fill(tmp_path / "x", made.image_spec(full_build), "FROM x\n", tmp_path / "no-wheels")
+        images._fill(
+            tmp_path / "x", made.image_spec(full_build), "FROM x\n", {"wheels": tmp_path / "no-wheels"}
+        )
 
 
 def test_a_base_is_pulled_once() -> None:
@@ -156,3 +158,32 @@ def test_a_build_that_fails_says_why(said: str, kind: type[BenchError], tmp_path
         images._build(client, str(tmp_path), "t", made.image_spec(), lambda _: None)
     if isinstance(caught.value, CellError):
         assert FailureCause.IMAGE_BUILD is caught.value.cause
+
+
+def layered(the_build: Build, layer: Build) -> ImageSpec:
+    return made.image_spec(the_build).model_copy(update={"layer": made.image_spec(layer)})
+
+
+def test_the_key_changes_with_a_serving_layer(full_build: Build) -> None:
+    """That there is one, and what is in it."""
+    other = full_build.model_copy(update={"context": ()})
+    specs = [made.image_spec(full_build), layered(full_build, full_build), layered(full_build, other)]
+
+    assert 3 == len({images.content_key(spec, "FROM x\n", "sha256:1") for spec in specs})
+
+
+def test_the_context_holds_a_serving_layers_own(full_build: Build, tmp_path: Path) -> None:
+    """Apart from the engine's: its programs, its wheels, and its lock, by which pip picks among them."""
+    folder = tmp_path / "build"
+    for name in ("of-engine", "of-layer"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.whl").write_text("wheel")
+    folder.mkdir()
+    wheels = {"wheels": tmp_path / "of-engine", "serving/wheels": tmp_path / "of-layer"}
+
+    images._fill(folder, layered(made.build(), full_build), "FROM x\n", wheels)
+
+    files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    mine = {"serving/files/server.py", "serving/lock.txt", "serving/wheels/of-layer.whl"}
+    assert {"Dockerfile", "wheels/of-engine.whl", *mine} == files
+    assert "a==1\n" == (folder / "serving/lock.txt").read_text()

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from orchestrator.errors import HostError
-from orchestrator.runtime import launcher, owner, process, session
+from orchestrator.runtime import launcher, owner, process, session, venvs
 from orchestrator.runtime.interface import Deployment
 from orchestrator.runtime.process import ProcessRuntime, free_port
 from tests.runtime import made
@@ -209,7 +209,7 @@ def test_what_a_dead_orchestrator_left_is_reaped(tmp_path: Path, venv: Path) -> 
 
 def test_a_launcher_whose_orchestrator_is_gone_already_starts_nothing(tmp_path: Path) -> None:
     """The orchestrator may die before the launcher can ask to be told."""
-    argv = [sys.executable, "-I", launcher.__file__, "1", "{}", "touch", str(tmp_path / "started")]
+    argv = [sys.executable, "-I", launcher.__file__, "1", "{}", "[]", "touch", str(tmp_path / "started")]
 
     assert launcher.CANNOT_START == subprocess.run(argv, check=False).returncode
     assert not (tmp_path / "started").exists()
@@ -218,7 +218,7 @@ def test_a_launcher_whose_orchestrator_is_gone_already_starts_nothing(tmp_path: 
 @pytest.mark.parametrize(("code", "expected"), [("raise SystemExit(3)", 3), ("import os; os.abort()", 134)])
 def test_the_launcher_passes_the_end_on(code: str, expected: int) -> None:
     """An exit code as it is, a signal as 128+n."""
-    argv = [sys.executable, "-I", launcher.__file__, str(os.getpid()), "{}", sys.executable, "-c", code]
+    argv = [sys.executable, "-I", launcher.__file__, str(os.getpid()), "{}", "[]", sys.executable, "-c", code]
 
     assert expected == subprocess.run(argv, check=False, capture_output=True).returncode
 
@@ -299,3 +299,29 @@ def test_the_owner_in_the_environment_is_the_orchestrator(process_bench: Bench) 
 def test_the_runtime_says_what_it_is(process_bench: Bench) -> None:
     """The Python that runs the engine goes into every result."""
     assert f"Python {sys.version.split()[0]}" == process_bench.runtime.version
+
+
+def test_an_engine_behind_a_layer_has_a_port_of_its_own(
+    process_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another free one, filled in as the layer's folder is; the deployment can be seen past the layer."""
+    ready = process_bench.image
+    venv = venvs.Venv(folder=Path(sys.prefix), image=ready, layer=Path("/layer"))
+    monkeypatch.setattr("orchestrator.runtime.process.ready", lambda *_: venv)
+    process_bench.runtime.image(made.image_spec(), print)
+    argv = ("python3", "{model}/stub_engine.py", "serve", "{bind}", "{engine_port}", "{port}", "{layer}")
+
+    deployment = process_bench.up(made.serve(argv=argv, engine_port=8000))
+
+    assert (str(deployment.engine_port), str(deployment.port), "/layer") == deployment.argv[-3:]
+    assert deployment.engine.port == deployment.engine_port != deployment.port
+    made.wait_for(lambda: made.answers(deployment.engine))
+    assert not made.answers(deployment)
+    process_bench.runtime.down(deployment)
+
+
+def test_a_second_port_is_not_the_first() -> None:
+    """Both are free when they are looked for."""
+    first = free_port(0)
+
+    assert first != free_port(0, apart_from=first)

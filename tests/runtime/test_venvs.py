@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract import PackageSet, SiteFile
+from backends.contract import ImageSpec, PackageSet, SiteFile
 from orchestrator.errors import CellError, HostError, RequestError
 from orchestrator.host.locks import beside
 from orchestrator.runtime import venvs
@@ -62,6 +62,26 @@ def test_a_damaged_venv_is_made_again(
     assert (home / lost).exists()
     assert 4 == len(ran)
     assert [f"{home.name} is damaged in the cache: made again"] == said
+
+
+def test_one_that_is_named_by_its_digest_is_found_and_never_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, ...]]
+) -> None:
+    """The environment of an earlier night, whose packages are no longer those of the release's lock."""
+    locks = tmp_path / "locks"
+    old = made.image_spec(made.build(packages=(made.lock(monkeypatch, locks, "a==1\n"),)))
+    first = venvs.ready(old, tmp_path / "venvs", {}, quiet)
+    new = made.image_spec(made.build(packages=(made.lock(monkeypatch, locks, "a==2\n"),)))
+    second = venvs.ready(new, tmp_path / "venvs", {}, quiet)
+    commands = len(ran)
+    pinned = new.model_copy(update={"digest": first.image.digest})
+
+    assert first.image.digest != second.image.digest
+    assert first == venvs.ready(pinned, tmp_path / "venvs", {}, quiet)
+    (first.folder / "bin" / "python3").unlink()
+    with pytest.raises(CellError, match="is not here any more"):
+        venvs.ready(pinned, tmp_path / "venvs", {}, quiet)
+    assert commands == len(ran)
 
 
 def test_a_release_is_installed_once(
@@ -208,3 +228,26 @@ def test_this_python_is_taken() -> None:
 def test_the_lock_stands_beside_its_folder() -> None:
     """A release's name may hold dots."""
     assert Path("/c/engine-1.2-abc.lock") == beside(Path("/c/engine-1.2-abc"))
+
+
+def test_a_serving_layer_has_a_venv_beside_the_engines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, ...]]
+) -> None:
+    """Two folders, told as one image: a change of either is another."""
+
+    def spec(name: str, lock: str) -> ImageSpec:
+        build = made.build(packages=(made.lock(monkeypatch, tmp_path / "locks", lock, f"{name}.txt"),))
+        return made.image_spec(build).model_copy(update={"name": name})
+
+    engine = spec("engine", "a==1\n")
+    alone = venvs.ready(engine, tmp_path / "venvs", {}, quiet)
+    both = [
+        venvs.ready(engine.model_copy(update={"layer": spec("layer", lock)}), tmp_path / "venvs", {}, quiet)
+        for lock in ("b==1\n", "b==2\n")
+    ]
+
+    assert alone.layer is None
+    assert {alone.folder} == {venv.folder for venv in both}
+    assert all(venv.layer is not None and venv.layer.is_dir() for venv in both)
+    assert 3 == len({venv.image.digest for venv in (alone, *both)})
+    assert 3 == len({venv.image.reference for venv in (alone, *both)})

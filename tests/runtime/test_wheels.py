@@ -90,3 +90,35 @@ def test_half_a_fetch_is_done_again(
     assert "no route" == caught.value.log_tail
     home = wheels.fetch(the_build, tmp_path / "wheels", {}, quiet)
     assert ["1.whl"] == [p.name for p in home.glob("*.whl")]
+
+
+LOCK = """\
+a==1 ; python_full_version < '3.11' \\
+    --hash=sha256:1
+a==2 ; python_full_version >= '3.11' \\
+    --hash=sha256:2 \\
+    --hash=sha256:3
+b==1 \\
+    --hash=sha256:4
+"""
+
+
+def test_a_locks_conditions_are_judged_for_the_target() -> None:
+    """pip would judge them by the Python that it runs on. Entries go whole, with their hashes."""
+    old = "a==1 \\\n    --hash=sha256:1\nb==1 \\\n    --hash=sha256:4\n"
+    new = "a==2 \\\n    --hash=sha256:2 \\\n    --hash=sha256:3\nb==1 \\\n    --hash=sha256:4\n"
+
+    assert old == wheels.entries(LOCK, (3, 10))
+    assert new == wheels.entries(LOCK, (3, 12))
+
+
+def test_wheels_for_several_pythons_come_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, ...]]
+) -> None:
+    """For what goes into images whose Python is not known: each with its own versions of the lock."""
+    lock = made.lock(monkeypatch, tmp_path / "locks", LOCK)
+    wheels.fetch(made.build(packages=(lock,), wheels_for=((3, 10), (3, 12))), tmp_path / "wheels", {}, quiet)
+
+    assert ["3.10", "3.12"] == [argv[argv.index("--python-version") + 1] for argv in ran]
+    assert 1 == len({argv[argv.index("--dest") + 1] for argv in ran})
+    assert all("--require-hashes" in argv for argv in ran)

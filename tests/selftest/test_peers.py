@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from array import array
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_unknown_peer_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(RequestError, match="no peer is called 'wrk'") as refused:
         tuple(find(["wrk"]))
 
-    assert "aiperf, vllm" in str(refused.value.hint)
+    assert "aiperf, guidellm, vllm" in str(refused.value.hint)
 
 
 def test_error_is_the_difference_at_the_same_quantile() -> None:
@@ -97,3 +98,21 @@ def test_aiperf_report_is_read(tmp_path: Path) -> None:
     (tmp_path / "out" / "profile_export.jsonl").write_text("\n".join(lines))
 
     assert Reported([0.062], [0.031, 0.03]) == peers.PEERS["aiperf"].report(tmp_path)
+
+
+def test_guidellm_report_is_read(tmp_path: Path) -> None:
+    """Two answers of a real run of 0.8.1: seconds, and the mean gap of each."""
+    shutil.copy(Path(__file__).parent / "reports" / "guidellm-0.8.1.json", tmp_path / "out.json")
+    found = peers.PEERS["guidellm"].report(tmp_path)
+
+    assert found.means
+    assert [0.0506, 0.0502] == pytest.approx(found.ttft_s, abs=0.02)
+    assert [0.0333, 0.0333] == pytest.approx(found.itl_s, abs=0.001)
+
+
+def test_mean_gaps_are_held_against_mean_gaps() -> None:
+    """A peer that keeps no more is not blamed for the server's spread within an answer."""
+    written = Written(0, array("q", [50 * MS, 60 * MS, 110 * MS]))
+    found = judge("guidellm", 1, Reported([0.05], [0.031], means=True), {"a": written})
+
+    assert {"p50": 0.001, "p99": 0.001} == pytest.approx(found.itl_error_s)

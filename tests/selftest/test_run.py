@@ -45,6 +45,28 @@ def test_what_is_saved_is_found_again(found: SelfTest, tmp_path: Path) -> None:
     assert run.latest(tmp_path / "new") is None
 
 
+def test_a_run_carries_the_clients_own_error(found: SelfTest, tmp_path: Path) -> None:
+    """Of the largest load that it carried whole; another machine is said to be one."""
+    assert run.proof(tmp_path, found.host) is None
+    run.keep(tmp_path, found)
+    here = run.proof(tmp_path, found.host)
+    there = run.proof(tmp_path, found.host.model_copy(update={"kernel": "another"}))
+    assert here is not None
+    assert there is not None
+
+    assert (20, True, False) == (here.users, here.same_host, there.same_host)
+    assert found.points[1].kernel.itl_s.p99 == here.itl_error_s
+    assert found.points[1].ceiling_per_s == here.ceiling_per_s > 0
+
+
+def test_a_client_that_carried_nothing_whole_proves_nothing(found: SelfTest, tmp_path: Path) -> None:
+    """A token that was lost is no measurement."""
+    lossy = tuple(p.model_copy(update={"missing": 1}) for p in found.points)
+    run.keep(tmp_path, found.model_copy(update={"points": lossy}))
+
+    assert run.proof(tmp_path, found.host) is None
+
+
 def test_table_and_plot_say_what_it_came_to(found: SelfTest) -> None:
     """One row for each load, four bars for each, and what the client is held to."""
     console = Console(file=io.StringIO(), width=200)

@@ -15,12 +15,20 @@ from orchestrator.load.dialects.generate_stream import GenerateStream
 from orchestrator.load.dialects.json_lines import JsonLines
 from orchestrator.load.dialects.openai import OpenaiChat, OpenaiCompletions
 from orchestrator.load.dialects.raw_text import RawText
-from orchestrator.load.dialects.reading import HTTP_OK
 from orchestrator.load.dialects.shape import Ask, Shape
 from orchestrator.load.dialects.tensor_stream import TensorStream
 from orchestrator.load.spec import Reply
 
-__all__ = ["HTTP_OK", "SHAPES", "body", "carries", "conversations", "exchange", "path", "templates"]
+__all__ = [
+    "SHAPES",
+    "body",
+    "carries",
+    "conversations",
+    "exchange",
+    "path",
+    "templates",
+    "uncounted",
+]
 
 SHAPES: dict[Dialect, Shape] = {
     Dialect.OPENAI_CHAT: OpenaiChat(),
@@ -46,6 +54,11 @@ def carries(request: RequestSpec, field: RequestField) -> bool:
 def templates(dialect: Dialect) -> frozenset[Template]:
     """Who may render the chat template, given what a prompt of this shape can be."""
     return SHAPES[dialect].templates
+
+
+def uncounted(dialect: Dialect) -> bool:
+    """Whether no reply of this shape can state a number of tokens."""
+    return not SHAPES[dialect].counts
 
 
 def conversations(dialect: Dialect) -> bool:

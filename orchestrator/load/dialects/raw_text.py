@@ -18,6 +18,7 @@ class RawText(Shape):
     path = "/generate"
     templates = frozenset({Template.MESSAGES})
     marked = False
+    counts = False
 
     def required(self, ask: Ask) -> dict[str, Any]:
         """The system prompt is sent even if it is empty: without one the service takes its own."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from orchestrator.domain.exchange import CountedBy, Exchange, Outcome
 from orchestrator.load import sse
 from orchestrator.load.dialects.shape import DETAIL_CHARS, Said, Shape
-from orchestrator.load.spec import Reply
-
-HTTP_OK = 200
+from orchestrator.load.spec import HTTP_OK, Reply
 
 
 def exchange(shape: Shape, reply: Reply) -> Exchange:
@@ -43,23 +42,16 @@ def exchange(shape: Shape, reply: Reply) -> Exchange:
         counted_by=counted_by,
         text_chars=reading.text_chars,
         connects=reply.connects,
+        scheduled_ns=reply.scheduled_ns,
         text="".join(event.text for event in events),
         event_chars=np.array([len(event.text) for event in events], np.int32),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Moment:
-    """One event: arrival, whether with content, the engine's count by then, the text."""
-
-    t_ns: int
-    is_content: bool
-    count: int | None
-    text: str
+_Moment = tuple[int, Said]  # arrival, and what the event said
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
+class _Event(NamedTuple):
     """One token event: arrival, how many tokens it brought, the text."""
 
     t_ns: int
@@ -84,7 +76,7 @@ class _Reading:
 
     @property
     def has_content(self) -> bool:
-        return any(moment.is_content for moment in self.moments)
+        return any(said.token for _, said in self.moments)
 
 
 def _read(reading: _Reading, shape: Shape, reply: Reply) -> None:
@@ -118,7 +110,7 @@ def _keep(reading: _Reading, t_ns: int, said: Said) -> None:
     if said.completion_tokens is not None:
         reading.completion_tokens = said.completion_tokens
     if said.token or not reading.finish_reason:
-        reading.moments.append(_Moment(t_ns, said.token, said.completion_tokens, said.text))
+        reading.moments.append((t_ns, said))
     if said.text:
         reading.first_visible_ns = reading.first_visible_ns or t_ns
         reading.text_chars += len(said.text)
@@ -127,21 +119,21 @@ def _keep(reading: _Reading, t_ns: int, said: Said) -> None:
 
 def _tokens(reading: _Reading, shape: Shape) -> tuple[list[_Event], CountedBy]:
     """The token events, and what their numbers of tokens rest on."""
-    content = [moment for moment in reading.moments if moment.is_content]
-    if content and all(moment.count is not None for moment in content):
+    content = [(t_ns, said) for t_ns, said in reading.moments if said.token]
+    if content and all(said.completion_tokens is not None for _, said in content):
         return _counted(reading.moments), CountedBy.CUMULATIVE
     counted_by = shape.counted_by if reading.completion_tokens is None else CountedBy.USAGE
-    return [_Event(moment.t_ns, 1, moment.text) for moment in content], counted_by
+    return [_Event(t_ns, 1, said.text) for t_ns, said in content], counted_by
 
 
 def _counted(moments: list[_Moment]) -> list[_Event]:
     """Where every event with content tells how many tokens there are by then, a rise of the count is an
     arrival too: tokens may come whose text is held back."""
     events, before = [], 0
-    for moment in moments:
-        by_now = before if moment.count is None else max(before, moment.count)
-        if moment.is_content or by_now > before:
-            events.append(_Event(moment.t_ns, by_now - before, moment.text))
+    for t_ns, said in moments:
+        by_now = before if said.completion_tokens is None else max(before, said.completion_tokens)
+        if said.token or by_now > before:
+            events.append(_Event(t_ns, by_now - before, said.text))
         before = by_now
     return events
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pydantic_core import from_json
+
 from backends.contract import RequestField, Template
 from orchestrator.domain.exchange import CountedBy
 from orchestrator.domain.prompt import Message
@@ -54,7 +56,8 @@ class Shape(ABC):
 
     `counted_by` is what a count rests on where the engine tells none. `marked`: an answer ends with a
     finish reason or an end mark; otherwise with its body. `opens_empty`: a first event with empty text may
-    only announce the answer, so it is no token. `conversations`: a request can hold earlier turns.
+    only announce the answer, so it is no token. `conversations`: a request can hold earlier turns. `counts`: a
+    reply can state a number of tokens.
     """
 
     path: ClassVar[str]
@@ -63,6 +66,7 @@ class Shape(ABC):
     marked: ClassVar[bool] = True
     opens_empty: ClassVar[bool] = False
     conversations: ClassVar[bool] = False
+    counts: ClassVar[bool] = True
 
     @abstractmethod
     def required(self, ask: Ask) -> dict[str, Any]:
@@ -82,11 +86,12 @@ class Shape(ABC):
 
 
 def parsed(data: bytes) -> dict[str, Any]:
-    """The JSON object of an event."""
+    """The JSON object of an event. The fast parser reads nearly all; what it refuses, such as half a pair of
+    surrogates, is for the standard library to judge."""
     try:
-        event = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        event = from_json(data)
+    except ValueError:
+        event = _parsed_with_care(data)
     if not isinstance(event, dict):
         raise TypeError("not an object")
     return event
@@ -116,3 +121,10 @@ def count_of(value: Any) -> int | None:
 def word_of(value: Any) -> str:
     """A finish reason, fit to be stored; null and empty are none."""
     return str(value)[:DETAIL_CHARS].encode(errors="replace").decode() if value else ""
+
+
+def _parsed_with_care(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

@@ -1,0 +1,1 @@
+"""What can stand before an engine: a serving layer each, a file, found by name."""

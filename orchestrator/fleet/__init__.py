@@ -1,0 +1,1 @@
+"""Several GPU hosts: a batch job per cell group, handed to Slurm. Plan and results stay ours."""

@@ -1,0 +1,245 @@
+"""The page as a value, from stored records alone: what is drawn, what is said, and why anything is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import vl_convert
+
+from orchestrator.domain.provenance import Gpu
+from orchestrator.report.cost import Price
+from orchestrator.report.html import page as pages
+from orchestrator.report.html import render
+from orchestrator.report.html.charts import Chart
+from orchestrator.report.html.values import Page
+from orchestrator.report.records import RunRecord
+from orchestrator.store.runs import RunFolder
+from tests.report import gpu_run, made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The made-up GPU run, with shorter loads of fewer users, through the real stores."""
+    return gpu_run.write(tmp_path_factory.mktemp("runs") / "made-up", length_s=40, users=(4, 8, 16))
+
+
+@pytest.fixture(scope="module")
+def gpu(folder: RunFolder) -> Page:
+    return folder.page(folder.record(), Price(1.8, "EUR"))
+
+
+@pytest.fixture(scope="module")
+def cpu() -> Page:
+    return pages.page(made.run(), {})
+
+
+def charts(page: Page) -> dict[str, Chart]:
+    return {chart.id: chart for chart in pages.charts_of(page.works)}
+
+
+def test_the_first_screen_ranks_every_engine_at_every_load(gpu: Page) -> None:
+    """With interval, TTFT and rank; what has no figures says why in its place."""
+    first, _, heavy, heavy_with = gpu.rankings
+
+    assert ("4 users", "8 users", "16 users") == first.loads
+    assert 5 == len(first.rows)
+    engine, places = first.rows[0]
+    assert "lmdeploy 0.4.0" == engine
+    assert "1" == places[-1].rank
+    assert " to " in places[-1].bounds
+    of = {name: [p.instead for p in places] for name, places in (*heavy.rows, *heavy_with.rows)}
+    assert ["", "failed: memory-kv-cache", "failed: memory-kv-cache"] == of["tgi 2.0.4"]
+    assert "unfinished" == of["mlc-llm 0.1.dev1251"][-1]
+
+
+def test_a_figure_of_the_answer_is_the_one_of_the_record(folder: RunFolder, gpu: Page) -> None:
+    """The page invents nothing."""
+    stored = folder.record().cells[0]
+    assert stored.result
+    assert stored.result.metrics
+
+    shown = dict(gpu.rankings[0].rows)["lmdeploy 0.4.0"][0].rate
+    assert f"{stored.result.metrics.tokens_per_s:.0f}" == shown.rstrip("?!")
+
+
+def test_what_must_not_be_compared_is_said_before_anything_else(gpu: Page) -> None:
+    """Unequal answers, suspect cells, failures, refusals and deviations, each once."""
+    said = "\n".join(gpu.care)
+
+    for text in (
+        "mean answer lengths of the engines differ",
+        "mlc-llm 0.1.dev1251 is suspect (8b, 8 users): the load client woke up to 30 ms late",
+        "tgi 2.0.4, failed: memory-kv-cache: 70b-awq, 8 users; 70b-awq, 16 users",
+        "mlc-llm 0.1.dev1251, unfinished: 70b-awq, 16 users, system prompt",
+        "sglang (2024-06) cannot serve 70b-awq",
+        "Settings that are not an engine's default",
+    ):
+        assert text in said
+    assert len(gpu.care) == len(set(gpu.care))
+
+
+def test_engines_on_different_machines_are_no_comparison() -> None:
+    """The page says so first."""
+    run = made.run()
+    one, other = run.cells[0].result, run.cells[3].result
+    assert one
+    assert other
+    assert other.provenance
+    host = other.provenance.host.model_copy(
+        update={"gpus": (Gpu(uuid="g", name="NVIDIA Other", memory_bytes=1, driver="1"),)}
+    )
+    moved = other.model_copy(update={"provenance": other.provenance.model_copy(update={"host": host})})
+    cells = (made.stored(one), made.stored(moved))
+
+    found = pages.page(RunRecord(id="r", created_at="now", cells=cells), {})
+    assert found.care[0].startswith("Not the same hardware: llama-cpp 0.4.1 on no GPU")
+    assert "vllm 0.32.0 on NVIDIA Other" in found.care[0]
+
+
+def test_every_work_has_its_charts(gpu: Page) -> None:
+    """Rate, TTFT, GPU against rate, energy, distributions, cold start, and a time line per measured cell."""
+    ids = set(charts(gpu))
+
+    for w in gpu.works:
+        kinds = {"rate", "ttft", "gpu", "energy", "ttft_s", "itl_s", "latency_s", "start"}
+        assert {f"{w.anchor}-{kind}" for kind in kinds} <= ids
+    assert 55 == sum(len(w.timelines) for w in gpu.works)
+
+
+def test_a_time_line_has_every_series_on_one_axis(gpu: Page) -> None:
+    """One row per window holds them all; a panel shows one of them over the same time."""
+    line = gpu.works[0].timelines[0]
+    fields = {"rate", "ttft", "users", "gpu", "power", "clock", "running", "waiting", "kv", "cpu", "lag"}
+
+    assert fields <= set(line.chart.rows[5])
+    assert len(fields) == len(line.chart.spec["vconcat"])
+    assert [5.0 * i for i in range(12)] == [row["from"] for row in line.chart.rows]
+    assert {"shared"} == {line.chart.spec["resolve"]["scale"]["x"]}
+    assert "" == line.absent
+
+
+def test_throttling_is_named_in_its_windows(gpu: Page) -> None:
+    """And only there: TensorRT-LLM's GPU is made hot for a tenth of its heaviest loads."""
+    slowed = {
+        t.title: [row["from"] for row in t.chart.rows if "throttled" in row]
+        for w in gpu.works
+        for t in w.timelines
+        if any("throttled" in row for row in t.chart.rows)
+    }
+    row = next(row for w in gpu.works for t in w.timelines for row in t.chart.rows if "throttled" in row)
+
+    assert {"tensorrt-llm 0.9.0, 16 users": [25.0]} == slowed
+    assert "hw thermal" == row["throttled"]
+    assert "clocks held down: hw thermal" in row["words"]
+
+
+def test_a_run_on_the_cpu_says_what_there_is_not(cpu: Page) -> None:
+    """No GPU charts and no cost, with the reason; the rest is there."""
+    (work,) = cpu.works
+    said = " ".join(work.silent)
+
+    assert "No GPU utilisation, power, energy or clocks: the engines ran on the CPU." in said
+    assert "No cost per token and no distance to the memory's limit: the engines ran on the CPU." in said
+    assert {"w1-rate", "w1-ttft", "w1-start"} <= set(charts(cpu))
+    assert "w1-gpu" not in charts(cpu)
+    assert [] == list(work.costs.rows)
+
+
+def test_a_record_without_raw_data_still_has_its_time_line(cpu: Page) -> None:
+    """Windows are in the result; the machine's panels are named as absent."""
+    line = cpu.works[0].timelines[0]
+
+    assert {"rate", "ttft", "users"} <= set(line.chart.rows[0])
+    assert "No readings of: GPU busy (%)" in line.absent
+
+
+def test_costs_need_a_price(folder: RunFolder, gpu: Page) -> None:
+    """Without one the page says how to give it."""
+    without = folder.page(folder.record())
+
+    assert any("GPU-hour 1.8 EUR" in heading for heading in gpu.works[0].costs.headings)
+    assert not any("GPU-hour" in heading for heading in without.works[0].costs.headings)
+    assert any("--gpu-price" in line for line in without.works[0].silent)
+
+
+def test_settings_stand_side_by_side_and_differences_are_found(gpu: Page) -> None:
+    """What engines were asked, what was not sent, what they read back."""
+    table = gpu.works[0].settings
+    differing = {table.rows[i][0] for i in table.differing}
+
+    assert {"asked but not sent (refused by the release)", "kv_tokens (read back)"} == differing
+    assert ["setting", *(f"{e.name} {e.version}" for e in gpu_run.ENGINES)] == list(table.headings)
+    assert "temperature 1, top_p 1, at most 512 tokens, seed none" in gpu.works[0].sampling
+
+
+def test_correlation_of_gpu_and_rate_bears_the_worst_mark(gpu: Page) -> None:
+    """Claim 10 is about it; one suspect cell makes it suspect."""
+    note = charts(gpu)["w1-gpu"].note
+
+    assert note.startswith("Pearson's r = ")
+    assert "? over 15 cells" in note
+
+
+def test_failures_have_cause_phase_and_last_words(gpu: Page) -> None:
+    assert 4 == len(gpu.failed)
+    assert ("memory-kv-cache", "ready") == (gpu.failed[0].cause, gpu.failed[0].phase)
+    assert "no memory for the cache blocks" in gpu.failed[0].log_tail
+
+
+@pytest.mark.parametrize("which", ["gpu", "cpu"])
+def test_every_specification_is_one_that_vega_lite_takes(which: str, request: pytest.FixtureRequest) -> None:
+    """Compiled by the library that the page carries."""
+    page: Page = request.getfixturevalue(which)
+    assert page.deck.specs
+    for number, spec in enumerate(page.deck.specs):
+        rows = next(rows for i, _, rows in page.deck.charts.values() if i == number)
+        compiled = vl_convert.vegalite_to_vega(
+            {**spec, "data": {"values": list(rows)}}, vl_version=render.VEGA_LITE, config=render.theme()
+        )
+        assert compiled["marks"]
+
+
+def test_charts_that_are_alike_share_a_specification(gpu: Page) -> None:
+    """So that a page of 60 cells stays small."""
+    assert len(gpu.deck.specs) < len(gpu.deck.charts) / 2
+
+
+def test_a_suspect_point_has_its_mark_beside_it(gpu: Page) -> None:
+    """In the chart itself, as text and as a hollow shape, not by colour."""
+    chart = charts(gpu)["w1-rate"]
+    marked = [row for row in chart.rows if row["mark"]]
+
+    assert marked
+    assert all("suspect" in row["words"] and "? tok/s" in row["words"] for row in marked)
+    texts = [layer for layer in chart.spec["layer"] if layer["mark"].get("type") == "text"]
+    assert ["datum.mark !== '' && true"] == [layer["transform"][0]["filter"] for layer in texts]
+    (points,) = [layer for layer in chart.spec["layer"] if layer["mark"].get("type") == "point"]
+    assert 0 == points["encoding"]["fillOpacity"]["value"]
+
+
+def test_the_time_line_of_a_suspect_cell_is_marked_in_every_panel(gpu: Page) -> None:
+    lines = [t for w in gpu.works for t in w.timelines if t.verdict == "suspect"]
+
+    assert lines
+    for line in lines:
+        assert all(panel["title"]["text"].endswith("?") for panel in line.chart.spec["vconcat"])
+
+
+def test_pages_are_written_beside_the_other_reports(folder: RunFolder) -> None:
+    """By the one function that every run ends with; a second time gives the same bytes."""
+    page = folder.write_reports()[2]
+    first = page.read_bytes()
+
+    assert Path("report.html") == Path(page.name)
+    assert first == folder.write_reports()[2].read_bytes()
+
+
+def test_records_of_another_version_cost_the_charts_not_the_report(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures come from the result; what was drawn from raw records is named as absent."""
+    monkeypatch.setattr("orchestrator.store.cells.EXCHANGES", "gone.parquet")
+    page = folder.page(folder.record())
+
+    assert ("w1-ttft_s" in charts(page), "w1-rate" in charts(page)) == (False, True)
