@@ -27,10 +27,12 @@ def confirm(measure: Groups, kit: Kit, folder: RunFolder) -> None:
     """Hold the run against those before it; measure what changed once more, and with the engine of before if that is
     still here; say what follows. Without a usable index nothing is confirmed, and the run goes on to its end."""
     try:
-        flagged = [one for one in retrospect.tonight(folder) if one.trend.is_news]
+        judged = retrospect.tonight(folder)
     except HostError as error:
         kit.console.say(f"no history: {error}", "yellow")
         return
+    waived = folder.record().waived
+    flagged = [one for one in judged if one.trend.is_news and one.newest.cell not in waived]
     cells = _measured(flagged, measure, kit, folder)
     entries = retrospect.entries(folder) if flagged else {}
     for one in flagged:

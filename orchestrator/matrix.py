@@ -99,7 +99,7 @@ def plan(
             if isinstance(one, Refused):
                 refused.append(one)
             else:
-                made[request.role].append(one)
+                made[request.role].append(_ruled(one, request, wish.matrix))
     if not made[Role.MEASURED]:
         raise RequestError(
             "; ".join(dict.fromkeys(f"{r.backend}: {r.refusal.reason}" for r in refused)),
@@ -221,6 +221,33 @@ def _choice(
     on = accelerator(request.model_copy(update={"backends": names}))
     chosen, refused = planning.look_up(request, backends, traits(request, on))
     return Choice(request, next(iter(chosen), None), next(iter(refused), None))
+
+
+def _ruled(group: GroupPlan, request: Request, matrix: Matrix) -> GroupPlan:
+    """With what the file says of its cells: the first priority that names a cell is that cell's, and a deployment is
+    worth as much as the best of its cells."""
+    points = {load.id: _point(request, load) for load in request.loads}
+    values = (next((p.value for p in matrix.priority if p.matches(point)), 0) for point in points.values())
+    waivers = {name: tuple(w for w in matrix.waive if w.matches(point)) for name, point in points.items()}
+    known = {name: of for name, of in waivers.items() if of}
+    return group.model_copy(update={"value": max(values), "waivers": known})
+
+
+def _point(request: Request, load: Load) -> Point:
+    (backend,) = request.backends
+    return Point(
+        backend=backend,
+        model=request.model,
+        workload=request.workload,
+        users=load.users,
+        release=request.release,
+        profile=request.profile,
+        system_prompt=load.system_prompt,
+        prefix_caching=request.prefix_caching,
+        accelerator=request.accelerator,
+        gpus=request.gpus,
+        serving=request.serving[0],
+    )
 
 
 def _ordered(request: Request, order: LoadOrder, drawn: random.Random) -> Request:

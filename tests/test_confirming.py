@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -284,3 +285,32 @@ def test_a_night_without_a_usable_history_comes_to_its_end(
 
 def _unusable(_: RunFolder) -> Sequence[object]:
     raise HostError("the index is read-only")
+
+
+def test_what_there_is_no_time_for_is_not_measured_again(
+    history: Place, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget is the whole night's, and the first deployment took an hour of it: what is noted is all that is said."""
+    engines.newest, engines.slowness[NEW] = NEW, 1.3
+    monkeypatch.setattr(
+        "orchestrator.budgets.perf_counter", lambda: perf_counter() + 3600.0 * ("down" in engines.calls)
+    )
+    folder, said = night(history, f"{MATRIX}\n[budget]\nminutes = 30.0\n")
+
+    assert 1 == engines.calls.count("up")
+    assert [(Trend.REGRESSION, None, Cause.ENGINE)] * 2 == causes(folder)
+    assert "could not be measured again" in said
+    assert folder.is_over
+
+
+def test_a_failure_that_is_waived_is_no_news(
+    history: Place, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to be valid, and is known to fail now: nothing is measured again, and the night is well."""
+    monkeypatch.setattr(engines, "_fail", {"up": CellError("it died")})
+    waived = '[[waive]]\nbackend = "llama-cpp"\nreason = "known"\nuntil = 2999-01-01\n'
+    folder, _ = night(history, f"{MATRIX}\n{waived}")
+
+    assert [[]] == [e["flagged"] for e in events(folder, "history-judged")]
+    assert summarised(folder).is_well
+    assert "<failure" not in junit.xml(summarised(folder))

@@ -82,9 +82,7 @@ def _judged(summary: Summary, number: int) -> ET.Element:
         name=_clean(one.newest.cell),
         time="0.000",
     )
-    if summary.denied(one):
-        return found
-    if one.trend is Trend.REGRESSION:
+    if one in summary.regressions:
         (text,) = history.findings([one], summary.known)
         _child(found, "failure", one.trend.value, text, "")
     elif one.trend in (Trend.NOT_ENOUGH, Trend.NOT_COMPARABLE):

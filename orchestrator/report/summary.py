@@ -62,10 +62,15 @@ class Summary:
 
     @property
     def regressions(self) -> tuple[Judged, ...]:
-        """But for those that a second run has not confirmed."""
-        return tuple(one for one in self.judged if one.trend is Trend.REGRESSION and not self.denied(one))
+        """But for those that a second run has not confirmed, and for failures that are waived."""
+        waived = {case.cell for case in self.cases if case.ending is Ending.WAIVED}
+        return tuple(
+            one
+            for one in self.judged
+            if one.trend is Trend.REGRESSION and not self._denied(one) and one.newest.cell not in waived
+        )
 
-    def denied(self, one: Judged) -> bool:
+    def _denied(self, one: Judged) -> bool:
         """Whether a second run showed no change."""
         found = self.known.get(one.newest.cell)
         return found is not None and found.confirmed is False
