@@ -5,8 +5,6 @@ Pure. Entries are made from results and their run's plan; they hold digests and 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from math import ceil
@@ -16,6 +14,7 @@ from pydantic import Field
 
 from backends.contract import Accelerator, FailureCause, ServeSpec, Value
 from orchestrator.domain.cell import Cell, Role
+from orchestrator.domain.content import digest
 from orchestrator.domain.intervals import Bounds
 from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.provenance import Host, Provenance
@@ -93,7 +92,7 @@ def entry(run: str, result: Result, *, sibling: Provenance | None, serve: ServeS
         cell=cell.id,
         group=group.id,
         cell_key=cell_key(cell),
-        hardware_key=None if on is None else digest(_hardware(on, group.accelerator)),
+        hardware_key=None if on is None else _short(_hardware(on, group.accelerator)),
         hardware="unknown" if on is None else ", ".join(_hardware(on, group.accelerator)),
         method=result.method,
         started_at=result.started_at,
@@ -128,12 +127,12 @@ def cell_key(cell: Cell) -> str:
         cell.group.workload.model_dump(mode="json", exclude=_NOT_WORK, exclude_defaults=True),
         cell.load.model_dump(mode="json", exclude_defaults=True),
     )
-    return digest(parts)
+    return _short(parts)
 
 
-def digest(value: Any) -> str:
+def _short(value: Any) -> str:
     """16 characters over plain JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(value).removeprefix("sha256:")[:16]
 
 
 def _hardware(host: Host, accelerator: Accelerator | None) -> Sequence[str]:
@@ -164,7 +163,7 @@ def _planned(serve: ServeSpec | None) -> dict[Trait, str]:
     if serve is None:
         return {}
     files = [file.model_dump() for file in serve.files]
-    return {Trait.ARGV: digest((serve.argv, files)), Trait.ENV: digest(serve.env)}
+    return {Trait.ARGV: _short((serve.argv, files)), Trait.ENV: _short(serve.env)}
 
 
 def _shared(p: Provenance) -> dict[Trait, str]:
@@ -178,7 +177,7 @@ def _shared(p: Provenance) -> dict[Trait, str]:
             Trait.GPUS: ", ".join(gpu.uuid for gpu in p.host.gpus),
             Trait.PYTHON: p.host.python,
             Trait.LEVELBENCH: f"{p.levelbench} {p.git_revision or 'no checkout'}{' changed' * p.git_dirty}",
-            Trait.PACKAGES: digest(p.packages),
+            Trait.PACKAGES: _short(p.packages),
         }
     )
 
