@@ -13,6 +13,7 @@ from orchestrator.domain.result import Result
 from orchestrator.domain.windows import ACTIVE_SHARE
 from orchestrator.domain.workload import EVERY_LENGTH, Arrivals, PromptSpec, Workload
 from orchestrator.report import layout, units
+from orchestrator.report.figures import limits
 from orchestrator.report.headline import Names
 
 DEVIATIONS = ("engine", "setting", "value", "why", "source")
@@ -168,8 +169,12 @@ def _workload(w: Workload) -> str:
     return (
         f"Workload {w.id}: {_loop(w)}; measured {units.seconds(w.length_s)} in all, ramp included. "
         f"{_prompts(w.prompts)} (seed {w.prompts.seed}), "
-        f"answers of {length} {sampling.max_tokens} tokens, temperature {sampling.temperature:g}."
+        f"answers of {length} {sampling.max_tokens} tokens, temperature {sampling.temperature:g}.{_limits(w)}"
     )
+
+
+def _limits(w: Workload) -> str:
+    return f" Within limits: {limits(w.slo)}." if w.slo else ""
 
 
 def _loop(w: Workload) -> str:

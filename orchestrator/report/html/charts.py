@@ -46,17 +46,17 @@ class Chart:
     note: str = ""
 
 
-def over_users(rows: Sequence[Row], engines: Sequence[str], *, y: str, title: str) -> Spec:
-    """A figure against users, a line per engine, with its interval where there is one."""
+def over_loads(rows: Sequence[Row], engines: Sequence[str], *, x: str, y: str, title: str) -> Spec:
+    """A figure against loads, `x` says of what, a line per engine, with its interval where there is one."""
     return {
         **_base(),
         "height": HEIGHT,
-        "layer": _points(rows, engines, _users(rows), _value(y, title, rows)),
+        "layer": _points(rows, engines, _loads(rows, x), _value(y, title, rows)),
     }
 
 
-def over_users_by(
-    rows: Sequence[Row], engines: Sequence[str], *, y: str, title: str, by: str, order: Sequence[str]
+def over_loads_by(
+    rows: Sequence[Row], engines: Sequence[str], *, x: str, y: str, title: str, by: str, order: Sequence[str]
 ) -> Spec:
     """The same on a logarithmic axis, side by side for each value of `by`."""
     present = [value for value in order if any(row[by] == value for row in rows)]
@@ -68,7 +68,7 @@ def over_users_by(
             "layer": _points(
                 rows,
                 engines,
-                _users(rows),
+                _loads(rows, x),
                 _log(y, title, [row[end] for row in rows for end in (y, "low", "high") if end in row]),
             ),
         },
@@ -76,7 +76,7 @@ def over_users_by(
 
 
 def scatter(rows: Sequence[Row], engines: Sequence[str], *, x: str, x_title: str, y: str, title: str) -> Spec:
-    """One figure against another: a point per cell, its number of users beside it."""
+    """One figure against another: a point per cell, its load beside it."""
     horizontal = {"field": x, "type": "quantitative", "title": x_title, "scale": {"domain": [0, 100]}}
     labels = {
         "mark": {"type": "text", "align": "left", "dx": 8, "dy": -7, "style": "label"},
@@ -93,7 +93,7 @@ def scatter(rows: Sequence[Row], engines: Sequence[str], *, x: str, x_title: str
     }
 
 
-def curves(rows: Sequence[Row], engines: Sequence[str], users: Sequence[str], *, title: str) -> Spec:
+def curves(rows: Sequence[Row], engines: Sequence[str], loads: Sequence[str], *, title: str) -> Spec:
     """Which share was answered within how long, side by side for each load; suspect ones are dashed."""
     x = _log("ms", title, [row["ms"] for row in rows])
     y = {
@@ -133,7 +133,7 @@ def curves(rows: Sequence[Row], engines: Sequence[str], users: Sequence[str], *,
     }
     return {
         **_base(),
-        "facet": {"column": _facet("users", users)},
+        "facet": {"column": _facet("load", loads)},
         "spec": {"height": 180, "layer": [line, ends, *_mark_layer(rows, x, y, "datum.end")]},
     }
 
@@ -194,10 +194,10 @@ def _base() -> Spec:
     return {"$schema": SCHEMA, "data": {"name": "rows"}}
 
 
-def _users(rows: Sequence[Row]) -> Spec:
+def _loads(rows: Sequence[Row], title: str) -> Spec:
     """Loads as steps, at equal distances: 10, 50 and 100 users are three settings, not a scale."""
-    order = sorted({row["users"] for row in rows})
-    return {"field": "users", "type": "ordinal", "sort": order, "title": "users", "axis": {"labelAngle": 0}}
+    order = list(dict.fromkeys(row["load"] for row in sorted(rows, key=lambda row: float(row["size"]))))
+    return {"field": "load", "type": "ordinal", "sort": order, "title": title, "axis": {"labelAngle": 0}}
 
 
 def _value(y: str, title: str, rows: Sequence[Row]) -> Spec:
@@ -238,7 +238,7 @@ def _points(
     x: Spec,
     y: Spec,
     *,
-    line_order: str = "users",
+    line_order: str = "size",
 ) -> list[Spec]:
     """Interval, line, point and mark, back to front."""
     line = {

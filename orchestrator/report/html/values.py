@@ -29,18 +29,21 @@ class Place:
     rate: str = ""
     bounds: str = ""
     ttft: str = ""
+    good: str = ""
     instead: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The answer of one model and kind of load: engines down, loads across, the best at most loads first."""
+    """The answer of one model and kind of load: engines down, loads across, the best at most loads first. `good`:
+    limits were given, and what was within them is shown."""
 
     title: str
     answer: str
     loads: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Place, ...]], ...]
     anchor: str
+    good: bool = False
 
 
 @dataclass(frozen=True, slots=True)
