@@ -64,11 +64,11 @@ class Standing:
 
 
 def fields(cells: Sequence[Stored]) -> tuple[Field, ...]:
-    """One field per model, workload and system prompt, in the order in which they were planned. The control cell
-    competes with nobody."""
+    """One field per model, workload and system prompt, in the order in which they were planned. Control cells and
+    confirmations compete with nobody."""
     known: dict[tuple[str, str, str], list[Stored]] = {}
     for stored in cells:
-        if stored.cell is not None and stored.cell.group.role is not Role.CONTROL:
+        if stored.cell is not None and stored.cell.group.role is Role.MEASURED:
             known.setdefault(_work(stored.cell), []).append(stored)
     several_workloads = len({workload for _, workload, _ in known}) > 1
     return tuple(
@@ -80,6 +80,11 @@ def names(cells: Iterable[Stored]) -> dict[CellGroup, str]:
     """What each deployment is called: backend and version, and only what else tells them apart."""
     groups = tuple({stored.cell.group: None for stored in cells if stored.cell is not None})
     return {group: _name(group, groups) for group in groups}
+
+
+def lines(groups: Sequence[CellGroup]) -> dict[CellGroup, str]:
+    """What they are called over time, where an engine's version may change."""
+    return {g: _told(g.backend, g, [o for o in groups if o.backend == g.backend]) for g in groups}
 
 
 def load_name(cell: Cell) -> str:
@@ -151,15 +156,20 @@ def _by_size(cells: list[Stored]) -> tuple[Stored, ...]:
 
 def _name(group: CellGroup, groups: Sequence[CellGroup]) -> str:
     alike = [g for g in groups if (g.backend, g.version) == (group.backend, group.version)]
+    return _told(f"{group.backend} {group.version}", group, alike)
+
+
+def _told(called: str, group: CellGroup, alike: Sequence[CellGroup]) -> str:
     traits = ("release", "profile", "accelerator", "runtime", "serving")
     told = [t for t in traits if len({getattr(g, t) for g in alike}) > 1]
     words = [_word(t, getattr(group, t)) for t in (*told, *(["serving"] if _is_untold(group, told) else []))]
+    words = [word for word in words if word]
     if len({g.prefix_caching for g in alike}) > 1:
         words.append(_PREFIX[group.prefix_caching])
     if len({g.extra_args for g in alike}) > 1 and group.extra_args:
         words.append(" ".join(group.extra_args))
     extra = ", ".join(words)
-    return f"{group.backend} {group.version}" + (f" ({extra})" if extra else "")
+    return called + (f" ({extra})" if extra else "")
 
 
 def _is_untold(group: CellGroup, told: Sequence[str]) -> bool:
@@ -170,4 +180,4 @@ def _is_untold(group: CellGroup, told: Sequence[str]) -> bool:
 def _word(trait: str, value: object) -> str:
     if trait == "serving":
         return f"behind {value}" if value else "native"
-    return str(getattr(value, "value", value))
+    return "" if value is None else str(getattr(value, "value", value))

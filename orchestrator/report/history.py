@@ -10,7 +10,10 @@ from orchestrator.domain.entry import Entry, Trait
 from orchestrator.domain.judged import Difference, Judged, parts
 from orchestrator.domain.reruns import Cause, Conclusion
 from orchestrator.domain.series import Change, Judgement, Trend, Watched
+from orchestrator.domain.turns import Turn
+from orchestrator.domain.workload import SystemPrompt
 from orchestrator.report import layout, units
+from orchestrator.report.groups import counted
 
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN = 30  # newest runs of a sparkline
@@ -45,8 +48,22 @@ def findings(judged: Sequence[Judged]) -> list[str]:
 
 def finding(one: Judged) -> str:
     """What changed, by how much and since when, and what else had changed."""
+    return f"{one.trend.value}: {name(one.newest)}: {change(one)}"
+
+
+def change(one: Judged) -> str:
+    """The same without the cell's name."""
     texts = [one.reason] if one.reason else [_change(judgement) for judgement in one.flagged]
-    return f"{one.trend.value}: {name(one.newest)}: {'; '.join(texts)}; {differences(one.differences)}"
+    return f"{'; '.join(texts)}; {differences(one.differences)}"
+
+
+def turn(of: Turn) -> str:
+    """Where a series became another one, as a sentence."""
+    before, after = (units.count(n, "run") for n in of.runs)
+    return (
+        f"{_levels(of.figure, of.before, of.after)} ({_share(of.change)}), {after} against {before}; "
+        f"{differences(of.differences)}"
+    )
 
 
 def verdict(one: Judged) -> str:
@@ -91,8 +108,8 @@ def sparkline(values: Sequence[float]) -> str:
 
 def name(of: Entry) -> str:
     """A cell as a person says it."""
-    words = [of.backend, of.version, of.model, of.workload, units.count(of.users, "user")]
-    if of.system_prompt == "with":
+    words = [of.backend, of.version, of.model, of.workload, counted([of.load])]
+    if of.load.system_prompt is SystemPrompt.WITH:
         words.append("system prompt")
     return " ".join(words)
 
@@ -147,14 +164,18 @@ def _row(one: Judged) -> list[str]:
 
 
 def _change(judgement: Judgement) -> str:
-    called, unit, scale = _NAMES[judgement.figure]
     newest, before = judgement.newest, judgement.before
     assert newest is not None  # noqa: S101 - a change is of a newest run
     assert before is not None  # noqa: S101 - against what was before
     assert judgement.change is not None  # noqa: S101
-    levels = f"{units.number(before * scale)} -> {units.number(newest.value * scale)} {unit}"
     since = f"since {judgement.since}, against {units.count(len(judgement.baseline), 'run')}"
-    return f"{called} {levels} ({_share(judgement.change)}) {since}"
+    levels = _levels(judgement.figure, before, newest.value)
+    return f"{levels} ({_share(judgement.change)}) {since}"
+
+
+def _levels(figure: Watched, before: float, after: float) -> str:
+    called, unit, scale = _NAMES[figure]
+    return f"{called} {units.number(before * scale)} -> {units.number(after * scale)} {unit}"
 
 
 def _share(change: Change) -> str:

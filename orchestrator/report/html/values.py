@@ -21,6 +21,9 @@ class Table:
     differing: frozenset[int] = frozenset()
 
 
+EMPTY = Table((), ())
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """One engine at one load, in the first table. Without figures `instead` says why."""

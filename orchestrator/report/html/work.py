@@ -211,7 +211,9 @@ def _goodput(measured: Sequence[Result], measure: str, anchor: str, of: Sources)
         return []
     spec = charts.over_loads(rows, of.engines, x=measure, y="good", title="requests/s")
     title = f"Answered within limits against {_against(measured, measure)}"
-    return [Chart(f"{anchor}-good", title, f"Requests per second that kept at most {'; '.join(kept)}", spec, rows)]
+    return [
+        Chart(f"{anchor}-good", title, f"Requests per second that kept at most {'; '.join(kept)}", spec, rows)
+    ]
 
 
 def _rate_rows(measured: Sequence[Result], of: Sources) -> list[Row]:
@@ -240,7 +242,9 @@ def _ttft_rows(measured: Sequence[Result], of: Sources) -> tuple[list[Row], str]
         for q in PERCENTILES:
             value, bounds = m.ttft_s.percentile(q), getattr(m.ttft_s_bounds, f"p{q}")
             if not value:
-                untold.setdefault(f"p{q}", []).append(f"{of.names[r.cell.group]} with {load_size(r.cell.load)}")
+                untold.setdefault(f"p{q}", []).append(
+                    f"{of.names[r.cell.group]} with {load_size(r.cell.load)}"
+                )
                 continue
             between = (
                 {"low": bounds.low * 1e3, "high": bounds.high * 1e3} if bounds and bounds.low > 0 else {}
