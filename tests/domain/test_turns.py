@@ -27,14 +27,20 @@ def test_too_few_runs_tell_nothing() -> None:
 
 def test_every_level_of_the_past_is_told_with_its_size() -> None:
     """Also one that the newest run, which is steady, says nothing of any more."""
-    slower = [rate * 0.8 for rate in RATES]
-    worse, better = of(*RATES, *slower, *RATES)
+    slower, slowest = ([rate * share for rate in RATES] for share in (0.8, 0.6))
+    first, second = of(*RATES, *slower, *slower, *slowest)
 
-    assert (Trend.REGRESSION, Trend.IMPROVEMENT) == (worse.trend, better.trend)
-    assert ("20261109-020000-x", "20261117-020000-x") == (worse.run, better.run)
-    assert [pytest.approx(1000, rel=0.01), pytest.approx(800, rel=0.01)] == [worse.before, worse.after]
-    assert pytest.approx(-0.2, abs=0.01) == worse.change.share
-    assert (8, 8) == worse.runs
+    assert (Trend.REGRESSION, Trend.REGRESSION) == (first.trend, second.trend)
+    assert ("20261109-020000-x", "20261125-020000-x") == (first.run, second.run)
+    assert [pytest.approx(1000, rel=0.01), pytest.approx(800, rel=0.01)] == [first.before, first.after]
+    assert pytest.approx(-0.2, abs=0.01) == first.change.share
+    assert ((8, 16), (16, 8)) == (first.runs, second.runs)
+
+
+def test_more_tokens_a_second_are_an_improvement() -> None:
+    (only,) = of(*RATES, *(rate * 1.2 for rate in RATES))
+
+    assert Trend.IMPROVEMENT is only.trend
 
 
 def test_the_newest_run_alone_is_a_turn_when_it_is_news() -> None:

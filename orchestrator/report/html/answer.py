@@ -40,6 +40,8 @@ def care(run: RunRecord, fields: Sequence[Field], names: Names) -> tuple[str, ..
     results = [r for field in fields for r in field.results]
     return (
         *_unlike_machines(results, names),
+        *_hosts(results),
+        *_open(fields),
         *(f"Control: {text}" for text in control.words(run.cells)),
         *_methods(results),
         *(f"{field.title}: {_uncapital(text)}" for field in fields if (text := _unequal(field))),
@@ -87,6 +89,23 @@ def _unlike_machines(results: Sequence[Result], names: Names) -> list[str]:
         return []
     told = [f"{layout.joined(list(engines))} on {_spoken(machine)}" for machine, engines in found.items()]
     return [f"Not the same hardware: {'; '.join(told)}"]
+
+
+def _hosts(results: Sequence[Result]) -> list[str]:
+    """Hosts of one make differ too."""
+    return [text[:1].upper() + text[1:] for text in comparison.hosts_apart(results)]
+
+
+def _open(fields: Sequence[Field]) -> list[str]:
+    """Where a loop is open, a rank by token rate says little until an engine does not keep up."""
+    titles = [
+        f.title for f in fields if len({r.cell.group for r in f.results}) > 1 and f.measure == groups.RATE
+    ]
+    text = (
+        "an open loop asks the same of every engine, so that token rates differ only where one does not keep up, or "
+        "answers at another length; hold TTFT and what is within limits against each other"
+    )
+    return [f"{layout.joined(titles)}: {text}"] if titles else []
 
 
 def _hardware(p: Provenance) -> tuple[object, ...]:

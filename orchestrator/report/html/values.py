@@ -99,10 +99,14 @@ class FailedCell:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A deployment's provenance under its name."""
+    """A deployment's provenance under its name; on which host and in which attempt each of its cells was measured,
+    where several had a part in the run."""
 
     title: str
     provenance: Provenance
+    cpus: str = ""
+    room: str = ""
+    placed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,9 @@ class Page:
     control: Table
     deviations: Table
     hosts: tuple[Host, ...]
+    clients: tuple[str, ...]
     engines: tuple[Engine, ...]
+    compared: Table
     methods: str
     rules: tuple[str, ...]
     deck: Deck
