@@ -6,7 +6,7 @@ way: a cell that has ended counts where all that it rests on is proven to be as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from orchestrator import measure, steps
@@ -22,19 +22,32 @@ from orchestrator.kit import Kit
 from orchestrator.load.client import LoadClient
 from orchestrator.store.runs import RunFolder
 
+Groups = Callable[[Sequence[GroupPlan]], object]
 
-def run(plan: Plan, kit: Kit, folder: RunFolder) -> bool:
-    """Every group in turn; gives whether every cell came to figures that are not invalid.
+
+def nothing_more(measure: Groups) -> None:
+    """A run that ends with the groups of its plan."""
+
+
+def run(plan: Plan, kit: Kit, folder: RunFolder, then: Callable[[Groups], None] = nothing_more) -> bool:
+    """Every group in turn; gives whether every cell of the plan came to figures that are not invalid. `then` gets a
+    function that measures more groups, before the run is over.
 
     A CellError is recorded and the next group goes on; a backend and model that have failed twice the same way are
     not tried a third time. HostError and Interrupted end the run: after them nothing may be measured here.
     """
     store = _store(plan, kit)
-    ended: list[tuple[Result, ...]] = []
-    for number, group in enumerate(plan.groups, 1):
-        kit.console.say(f"group {number} of {len(plan.groups)}", "dim")
-        ended.append(run_group(group, kit, folder, store, ended))
+
+    def measure(groups: Sequence[GroupPlan]) -> list[tuple[Result, ...]]:
+        ended: list[tuple[Result, ...]] = []
+        for number, group in enumerate(groups, 1):
+            kit.console.say(f"group {number} of {len(groups)}", "dim")
+            ended.append(run_group(group, kit, folder, store, ended))
+        return ended
+
+    ended = measure(plan.groups)
     tell_drift(ended, kit, folder)
+    then(measure)
     complete = all(_are_sound(results) for results in ended)
     folder.journal("run-ended", complete=complete)
     return complete

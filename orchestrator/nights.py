@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backends import load_backends
 from backends.contract import Accelerator, HostTraits
-from orchestrator import bench, invocation, matrix, planning, steps
+from orchestrator import bench, confirming, invocation, matrix, planning, steps
 from orchestrator.console import Console
 from orchestrator.domain import history
 from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
@@ -18,6 +18,7 @@ from orchestrator.errors import RequestError, unknown
 from orchestrator.host import facts, topology
 from orchestrator.invocation import Place, Prepared
 from orchestrator.matrix import Wish
+from orchestrator.planning import Request
 from orchestrator.runtime.choice import choose
 from orchestrator.store.past import past
 from orchestrator.store.runs import LATEST, RUN, RunFolder
@@ -35,8 +36,9 @@ def prepare(place: Place, wish: Wish, *, pull: bool) -> Prepared:
     backends, host = load_backends(), facts.host()
     at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
 
-    def traits(accelerator: Accelerator) -> HostTraits:
-        return topology.traits(accelerator, host).model_copy(update=at_hand)
+    def traits(request: Request, accelerator: Accelerator) -> HostTraits:
+        seen = invocation.with_asked(request, accelerator, host)
+        return topology.traits(accelerator, seen).model_copy(update=at_hand)
 
     found = matrix.choices(
         wish, backends, lambda request: planning.choose_accelerator(request, backends, host), traits
@@ -68,7 +70,9 @@ def run(place: Place, wish: Wish, console: Console, *, new: bool) -> tuple[RunFo
         console.say(f"going on with {folder.id}, which was cut short (a new night: NEW=1, --new)", "bold")
         return again(place, folder, folder.plan())
 
-    return invocation.carry_out(place, prepared, console, doing=f"matrix {wish.file.path.name}")
+    return invocation.carry_out(
+        place, prepared, console, doing=f"matrix {wish.file.path.name}", work=confirming.run
+    )
 
 
 def resume(place: Place, name: str, console: Console, *, only_failed: bool) -> tuple[RunFolder, bool]:
@@ -80,7 +84,7 @@ def resume(place: Place, name: str, console: Console, *, only_failed: bool) -> t
         found = again(place, folder, folder.plan())
         return _only_failed(found, folder) if only_failed else found
 
-    return invocation.carry_out(place, prepared, console, doing=f"resume {name}")
+    return invocation.carry_out(place, prepared, console, doing=f"resume {name}", work=confirming.run)
 
 
 def was_cut_short(runs_dir: Path, name: str) -> bool:

@@ -66,6 +66,7 @@ LAYERS = (
         "orchestrator.kit",
         "orchestrator.group",
         "orchestrator.bench",
+        "orchestrator.confirming",
         "orchestrator.selftest",
     ),
     (

@@ -12,7 +12,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from orchestrator import nights, planning, retrospect
-from orchestrator.domain.cell import RuntimeKind
+from orchestrator.domain import reruns
+from orchestrator.domain.cell import Role, RuntimeKind
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.reruns import Kind, Rerun
@@ -202,10 +203,12 @@ def planned(tmp_path: Path) -> tuple[Path, Rerun]:
 def test_a_rerun_has_a_plan_from_the_run_that_it_repeats(planned: tuple[Path, Rerun]) -> None:
     """That cell alone, and its image by digest; the launch as it was."""
     runs, rerun = planned
-    whole = retrospect.again(runs, rerun.model_copy(update={"image": None}))
-    plan = retrospect.again(runs, rerun)
+    whole = retrospect.again(runs, [rerun.model_copy(update={"image": None})])
+    plan = retrospect.again(runs, [rerun])
 
-    assert [rerun.cell] == [cell.id for cell in plan.group.cells]
+    assert Role.CONFIRM is plan.group.role
+    assert [f"{rerun.group}-last-good-20261101-a-u2"] == [cell.id for cell in plan.group.cells]
+    assert [reruns.cell(rerun, plan)] == [cell.id for cell in plan.group.cells]
     assert ("sha256:old", None) == (plan.image.digest, whole.image.digest)
     assert whole.serve == plan.serve
 
@@ -219,13 +222,13 @@ def test_an_image_that_is_gone_is_no_rerun(planned: tuple[Path, Rerun]) -> None:
     assert not retrospect.image_here(runs, gone, rerun)
     assert not retrospect.image_here(runs, FakeRuntime(), rerun.model_copy(update={"group": "other"}))
     with pytest.raises(RequestError, match="no group other"):
-        retrospect.again(runs, rerun.model_copy(update={"group": "other"}))
+        retrospect.again(runs, [rerun.model_copy(update={"group": "other"})])
 
 
 def test_a_run_without_a_plan_cannot_be_repeated(runs: Path) -> None:
     """A load on an endpoint, or a run of another version."""
     with pytest.raises(RequestError, match="no plan that this version"):
-        retrospect.again(runs, RERUN.model_copy(update={"run": "20261101-020000-x"}))
+        retrospect.again(runs, [RERUN.model_copy(update={"run": "20261101-020000-x"})])
 
 
 def test_entries_know_how_their_engine_was_planned(planned: tuple[Path, Rerun]) -> None:
@@ -234,10 +237,8 @@ def test_entries_know_how_their_engine_was_planned(planned: tuple[Path, Rerun]) 
     folder = RunFolder.find(runs, "20261101-a")
     for cell in (folder.cell(stored.cell_id) for stored in folder.record().cells):
         name = cell.path.name
-        plan = retrospect.again(
-            runs, RERUN.model_copy(update={"group": name.rpartition("-")[0], "cell": name})
-        )
-        cell.save(BASE.model_copy(update={"cell": plan.group.cells[0]}))
+        group = folder.plan().groups[0].group
+        cell.save(BASE.model_copy(update={"cell": next(c for c in group.cells if c.id == name)}))
     index = Index(runs)
     index.refresh()
     found: tuple[Entry, ...] = index.entries()

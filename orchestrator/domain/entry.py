@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from backends.contract import Accelerator, FailureCause, ServeSpec, Value
-from orchestrator.domain.cell import Cell, Load
+from orchestrator.domain.cell import Cell, Load, Role
 from orchestrator.domain.intervals import Bounds
 from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.provenance import Host, Provenance
@@ -72,6 +72,7 @@ class Entry(Value):
     load: Load
     accelerator: Accelerator | None
     runtime: str
+    role: Role = Role.MEASURED
     verdict: Level | None = None
     failure: FailureCause | None = None
     failed_in: Phase | None = None
@@ -104,6 +105,7 @@ def entry(run: str, result: Result, *, sibling: Provenance | None, serve: ServeS
         load=cell.load,
         accelerator=group.accelerator,
         runtime=group.runtime.value,
+        role=group.role,
         verdict=result.verdict.level if result.verdict else None,
         failure=result.failure.cause if result.failure else None,
         failed_in=result.failure.phase if result.failure else None,

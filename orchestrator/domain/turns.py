@@ -42,7 +42,7 @@ def _turns(of: Series, figure: Watched) -> Iterator[Turn]:
         yield _turn(of, figure, points[first:at], points[at:end])
     judged = judge(figure, points)
     known = {points[i].run for i in begins[:-1]}
-    if judged.trend in (Trend.REGRESSION, Trend.IMPROVEMENT) and judged.since not in known:
+    if judged.trend.is_news and judged.since not in known:
         base = [point for point in points if point.run in judged.baseline]
         yield _turn(of, figure, base, points[-1:])
 

@@ -160,7 +160,7 @@ def _name(group: CellGroup, groups: Sequence[CellGroup]) -> str:
 
 
 def _told(called: str, group: CellGroup, alike: Sequence[CellGroup]) -> str:
-    traits = ("release", "profile", "accelerator", "runtime", "serving")
+    traits = ("release", "profile", "accelerator", "gpus", "runtime", "serving")
     told = [t for t in traits if len({getattr(g, t) for g in alike}) > 1]
     words = [_word(t, getattr(group, t)) for t in (*told, *(["serving"] if _is_untold(group, told) else []))]
     words = [word for word in words if word]
@@ -180,4 +180,7 @@ def _is_untold(group: CellGroup, told: Sequence[str]) -> bool:
 def _word(trait: str, value: object) -> str:
     if trait == "serving":
         return f"behind {value}" if value else "native"
+    if trait == "gpus":
+        asked = str(value)
+        return count(int(asked), "GPU") if asked.isdigit() else asked
     return "" if value is None else str(getattr(value, "value", value))

@@ -82,8 +82,11 @@ def _judged(summary: Summary, number: int) -> ET.Element:
         name=_clean(one.newest.cell),
         time="0.000",
     )
+    if summary.denied(one):
+        return found
     if one.trend is Trend.REGRESSION:
-        _child(found, "failure", one.trend.value, history.finding(one), "")
+        (text,) = history.findings([one], summary.known)
+        _child(found, "failure", one.trend.value, text, "")
     elif one.trend in (Trend.NOT_ENOUGH, Trend.NOT_COMPARABLE):
         _child(found, "skipped", one.trend.value, history.verdict(one), "")
     return found

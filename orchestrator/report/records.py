@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from orchestrator.domain.cell import Cell
+from orchestrator.domain.cell import Cell, Role
+from orchestrator.domain.reruns import Changed
 from orchestrator.domain.result import Result
 
 
@@ -28,13 +29,21 @@ class Stored:
     cell: Cell | None = None
     reason: str = ""
 
+    @property
+    def is_rerun(self) -> bool:
+        """Whether it was measured to confirm a change alone: it is none of the cells that were asked for."""
+        return self.cell is not None and self.cell.group.role is Role.CONFIRM
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run as it was found: its plan, its cells in the plan's order, and lost journal lines."""
+    """One run as it was found: its plan, its cells in the plan's order, and lost journal lines. `changes` are what it
+    found to have changed since earlier runs, `reruns` the cells that were measured again for that."""
 
     id: str
     created_at: str
     plan: dict[str, Any] = field(default_factory=dict)
     cells: tuple[Stored, ...] = ()
     torn_lines: tuple[int, ...] = ()
+    changes: tuple[Changed, ...] = ()
+    reruns: tuple[Stored, ...] = ()

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from backends import load_backends
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.plan import Plan
+from orchestrator.domain.reruns import Changed
 from orchestrator.errors import RequestError, unknown
 from orchestrator.report import markdown, qualitative, rows
 from orchestrator.report.cost import Price
@@ -173,13 +174,15 @@ class RunFolder:
 
     def record(self) -> RunRecord:
         """The whole run as a value: what every report starts from."""
-        head = self.head()
+        head, journal, stored = self.head(), self.read_journal(), self.results()
         return RunRecord(
             id=self.id,
             created_at=head["created_at"],
             plan=head["plan"],
-            cells=self.results(),
-            torn_lines=self.read_journal().torn,
+            cells=tuple(s for s in stored if not s.is_rerun),
+            torn_lines=journal.torn,
+            changes=_changes(journal.entries),
+            reruns=tuple(s for s in stored if s.is_rerun),
         )
 
     def write_reports(self, price: Price | None = None) -> tuple[Path, Path, Path]:
@@ -236,6 +239,17 @@ def utc_now() -> str:
 def _new_folder(root: Path, name: str) -> Path:
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(root / free for free in names if files.make_folder(root / free))
+
+
+def _changes(events: Sequence[dict[str, Any]]) -> tuple[Changed, ...]:
+    """What the run said when it was last held against earlier ones."""
+    found: list[Changed] = []
+    for event in events:
+        if event.get("event") == "history-judged":
+            found.clear()
+        elif event.get("event") == "change-judged":
+            found.append(Changed.model_validate({name: event.get(name) for name in Changed.model_fields}))
+    return tuple(found)
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:

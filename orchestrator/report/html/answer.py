@@ -9,7 +9,7 @@ from orchestrator.domain.cell import Load
 from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Result
-from orchestrator.report import comparison, control, events, groups, headline, layout, proof
+from orchestrator.report import comparison, control, events, groups, headline, history, layout, proof
 from orchestrator.report.figures import GOODPUT, RATE_BOUNDS, TOKEN_RATE, TTFT_MEAN
 from orchestrator.report.groups import Field, counted, load_name
 from orchestrator.report.headline import Names
@@ -42,6 +42,7 @@ def care(run: RunRecord, fields: Sequence[Field], names: Names) -> tuple[str, ..
         *_unlike_machines(results, names),
         *_hosts(results),
         *_open(fields),
+        *([f"{history.changed(run.changes)}; what and why stands below"] if run.changes else []),
         *(f"Control: {text}" for text in control.words(run.cells)),
         *_methods(results),
         *(f"{field.title}: {_uncapital(text)}" for field in fields if (text := _unequal(field))),

@@ -8,7 +8,18 @@ from orchestrator.domain.cell import CellGroup
 from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.result import Result
 from orchestrator.domain.workload import Workload
-from orchestrator.report import certainty, control, events, groups, layout, literal, markdown, proof, units
+from orchestrator.report import (
+    certainty,
+    control,
+    events,
+    groups,
+    history,
+    layout,
+    literal,
+    markdown,
+    proof,
+    units,
+)
 from orchestrator.report.cost import Price, weights
 from orchestrator.report.groups import Field, load_name
 from orchestrator.report.headline import Names
@@ -54,6 +65,9 @@ def page(
         errors=Table(["engine", "load", "kind", "requests"], events.error_rows(results, names), texts=3),
         literal=_literal(results, names),
         unchecked=tuple(certainty.unchecked_lines(results, names)),
+        changed=history.changed(run.changes),
+        changes=tuple((one.found, history.conclusion(one.conclusion)) for one in run.changes),
+        again=Table(history.AGAIN, history.again(run.changes, run.reruns), texts=3),
         control=Table(control.HEADINGS, control.rows(run.cells), texts=control.TEXTS),
         deviations=Table(proof.DEVIATIONS, proof.deviation_rows(results, names), texts=5),
         hosts=tuple(dict.fromkeys(p.host for p in known.values())),

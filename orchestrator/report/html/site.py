@@ -17,7 +17,7 @@ from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import METHOD
 from orchestrator.domain.series import Watched
 from orchestrator.domain.workload import SystemPrompt
-from orchestrator.report import groups, headline
+from orchestrator.report import groups, headline, history
 from orchestrator.report.figures import MARKS, RATE_BOUNDS, TOKEN_RATE, TTFT_MEAN, level
 from orchestrator.report.groups import counted
 from orchestrator.report.html import charts
@@ -136,12 +136,19 @@ def site(
         for key, points in of.items()
         for p in points
     }
+    concluded = {(r.id, c.cell): [history.conclusion(c.conclusion)] for r in ordered for c in r.changes}
     there = {plot.anchor for _, of in plots for plot in of}
     return Site(
         matrices=tuple(_matrix(title, of) for title, of in works.items()),
         plots=plots,
         headlines=tuple(
-            Headline(n.word, n.title, n.text, n.run_id, anchor if anchor in there else "")
+            Headline(
+                n.word,
+                n.title,
+                "; ".join([n.text, *concluded.get((n.run_id, n.cell_id), [])]),
+                n.run_id,
+                anchor if anchor in there else "",
+            )
             for n in past.news
             for anchor in [anchors.get((n.run_id, n.cell_id), "")]
         ),

@@ -126,6 +126,9 @@ class Page:
     literal: tuple[Table, ...]
     unchecked: tuple[str, ...]
     control: Table
+    changed: str
+    changes: tuple[tuple[str, str], ...]
+    again: Table
     deviations: Table
     hosts: tuple[Host, ...]
     clients: tuple[str, ...]
