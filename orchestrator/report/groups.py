@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import inf
 from operator import attrgetter
 
 from backends.contract import PrefixCaching
@@ -53,7 +54,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A result's place among those of the same work and users, by token rate."""
+    """A result's place among those of the same work and load: by token rate, or in an open loop, which asks the
+    same of every engine, by what was answered within limits (where there are any), then by mean TTFT."""
 
     rank: int
     result: Result
@@ -114,10 +116,24 @@ def standings(results: Sequence[Result]) -> tuple[Standing, ...]:
     fit = [r for r in results if r.metrics is not None and level(r) is not Level.INVALID]
     if len({r.method for r in fit}) > 1:
         return ()
-    ranked = sorted(fit, key=_rate, reverse=True)
+    fastest = max(fit, key=_rate, default=None)
     answered = [r for r in fit if _ttft_s(r)]
     quickest = min(answered, key=_ttft_s, default=None)
-    return tuple(_standing(i, r, ranked[0], quickest) for i, r in enumerate(ranked, 1))
+    ranked = sorted(fit, key=_merit)
+    return tuple(_standing(i, r, fastest or r, quickest) for i, r in enumerate(ranked, 1))
+
+
+def is_open(results: Iterable[Result]) -> bool:
+    """Whether the loop was: requests were sent when they were due."""
+    return any(r.cell.load.arrivals is not None for r in results)
+
+
+def _merit(result: Result) -> tuple[float, float]:
+    """The best first."""
+    if not is_open([result]):
+        return -_rate(result), 0.0
+    good = result.metrics.goodput_per_s if result.metrics else None
+    return -(good or 0.0), _ttft_s(result) or inf
 
 
 def _standing(rank: int, result: Result, best: Result, quickest: Result | None) -> Standing:

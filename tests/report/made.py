@@ -179,9 +179,10 @@ def open_run(workload: Workload = OPEN) -> RunRecord:
         for load_ in of.loads:
             rate = load_.rate_per_s or 4.0
             late_s = 0.2 if backend == "vllm" and rate > 4 else 0.0
-            exchanges = [
+            sent = [
                 _one(i / rate, i, ttft_s + late_s, 0.01, 40, failing=False) for i in range(int(25 * rate))
             ]
+            exchanges = [dataclasses.replace(x, scheduled_ns=x.send_ns) for x in sent]
             cells.append(stored(_open_result(Cell(group=of, load=load_), exchanges, workload.slo)))
     return RunRecord(
         id="20261123-043000-open", created_at="2026-11-23T04:30:00.000+00:00", cells=tuple(cells)

@@ -104,7 +104,7 @@ def _open(fields: Sequence[Field]) -> list[str]:
     ]
     text = (
         "an open loop asks the same of every engine, so that token rates differ only where one does not keep up, or "
-        "answers at another length; hold TTFT and what is within limits against each other"
+        "answers at another length; the rank is by what was within limits, then by mean TTFT"
     )
     return [f"{layout.joined(titles)}: {text}"] if titles else []
 

@@ -39,10 +39,11 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Of all series: `standing` says how many stand how."""
+    """Of all series: `standing` says how many stand how, `title` what that comes to."""
 
     changes: tuple[ChangePoint, ...] = ()
     news: tuple[News, ...] = ()
+    title: str = ""
     standing: str = ""
 
 
@@ -54,8 +55,15 @@ def past(judged: Sequence[Judged]) -> Past:
     return Past(
         changes=tuple(_change(turn) for one in judged for turn in turns(one.series)),
         news=tuple(_news(one) for trend in WORDS for one in judged if one.trend is trend),
+        title=_title([one.trend for one in judged]),
         standing=_standing(judged),
     )
+
+
+def _title(trends: Sequence[Trend]) -> str:
+    if any(trend.is_news for trend in trends):
+        return "Worse or better than before"
+    return "Nothing is worse or better" if Trend.STEADY in trends else "Nothing can be judged yet"
 
 
 def _change(turn: Turn) -> ChangePoint:

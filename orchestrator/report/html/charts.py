@@ -30,6 +30,8 @@ HEIGHT = 220
 # Which numbers of each decade get a label on a logarithmic axis: as many as there is room for.
 STEPS = (tuple(range(1, 10)), (1, 2, 5), (1,))
 MOST_TICKS = 9
+# What tells deployments of one engine apart stands in brackets: on a line of its own, so that it can be read whole.
+NAME_LINES = r"split(replace(datum.label, ' (', '\n('), '\n')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def phases(rows: Sequence[Row], order: Sequence[str]) -> Spec:
     engines = list(dict.fromkeys(row["engine"] for row in rows))
     return {
         **_base(),
-        "height": 26 * len(engines),
+        "height": 36 * len(engines),
         "mark": {"type": "bar", "size": 14},
         "encoding": {
             "y": {
@@ -264,7 +266,7 @@ def _points(
 def _interval(engines: Sequence[str], x: Spec, y: Spec) -> Spec:
     return {
         "transform": [{"filter": "isValid(datum.low)"}],
-        "mark": {"type": "rule", "strokeWidth": 1.2},
+        "mark": {"type": "rule", "strokeWidth": 1.2, "clip": True},
         "encoding": {
             "x": x,
             "y": {**y, "field": "low"},
@@ -320,7 +322,7 @@ def _shape(engines: Sequence[str]) -> Spec:
 
 
 def _legend() -> Spec:
-    return {"title": None, "orient": "top", "direction": "horizontal"}
+    return {"title": None, "orient": "top", "direction": "horizontal", "labelExpr": NAME_LINES}
 
 
 def _facet(name: str, order: Sequence[str]) -> Spec:
@@ -328,7 +330,13 @@ def _facet(name: str, order: Sequence[str]) -> Spec:
 
 
 def _names_axis() -> Spec:
-    return {"labelLimit": 190, "ticks": False, "domain": False, "labelPadding": 8}
+    return {
+        "labelLimit": 260,
+        "labelExpr": NAME_LINES,
+        "ticks": False,
+        "domain": False,
+        "labelPadding": 8,
+    }
 
 
 def _tooltip() -> list[Spec]:

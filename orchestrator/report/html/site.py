@@ -104,6 +104,7 @@ class Site:
     matrices: tuple[Matrix, ...]
     plots: tuple[tuple[str, tuple[Plot, ...]], ...]
     headlines: tuple[Headline, ...]
+    title: str
     standing: str
     runs: tuple[Listed, ...]
     claims: Table
@@ -152,6 +153,7 @@ def site(
             for n in past.news
             for anchor in [anchors.get((n.run_id, n.cell_id), "")]
         ),
+        title=past.title,
         standing=past.standing,
         runs=tuple(Listed(r.id, r.created_at[:10], _tally(r)) for r in reversed(ordered)),
         claims=claims,

@@ -143,8 +143,7 @@ def _charts(
             "Generated tokens per second, all requests together, with 95 % intervals within the run",
             charts.over_loads(rates, engines, x=measure, y="rate", title="tok/s"),
             rates,
-        ),
-        *_goodput(measured, measure, anchor, of),
+        )
     ]
     if quantiles:
         present = [f"p{q}" for q in PERCENTILES if any(row["quantile"] == f"p{q}" for row in quantiles)]
@@ -161,6 +160,7 @@ def _charts(
                 note=untold,
             )
         )
+    drawn += _goodput(measured, measure, anchor, of)
     if busy:
         drawn.append(
             Chart(

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 import vl_convert
 
-from orchestrator.domain.provenance import Gpu
+from orchestrator.domain.cleanroom import Cleared, Known, Moment
+from orchestrator.domain.evidence import Apart
+from orchestrator.domain.looks import HostState, Snapshot
+from orchestrator.domain.provenance import CpuSets, Gpu
+from orchestrator.domain.result import Placed
+from orchestrator.domain.workload import Arrivals
 from orchestrator.report.cost import Price
 from orchestrator.report.html import page as pages
 from orchestrator.report.html import render
@@ -243,3 +248,73 @@ def test_records_of_another_version_cost_the_charts_not_the_report(
     page = folder.page(folder.record())
 
     assert ("w1-ttft_s" in charts(page), "w1-rate" in charts(page)) == (False, True)
+
+
+def test_an_open_loop_is_told_by_its_rates() -> None:
+    """Loads, axes and titles; users, of which there are none, nowhere. What was within limits has a chart and a
+    column, and decides who is first: token rates are alike where engines keep up."""
+    found = pages.page(made.open_run(), {})
+    (ranking,), (work,) = found.rankings, found.works
+    charts = {chart.id.partition("-")[2]: chart for chart in work.charts}
+
+    assert ("2 requests/s", "8 requests/s") == ranking.loads
+    assert "most within limits from llama-cpp 0.4.1 with 2 and 8 requests/s" == ranking.answer
+    assert [("1", "8.00 (100.0 %)"), ("2", "0.000 (0 %)")] == [
+        (places[1].rank, places[1].good) for _, places in ranking.rows
+    ]
+    assert ["2", "8"] == [row["load"] for row in charts["rate"].rows][:2]
+    assert [2.0, 8.0, 2.0, 0.0] == [row["good"] for row in charts["good"].rows]
+    assert (
+        "Requests per second that kept at most TTFT 100 ms and time per output token 50.0 ms"
+        == charts["good"].about
+    )
+    assert all(
+        "user" not in text for text in (*(c.title for c in work.charts), *(t.title for t in work.timelines))
+    )
+    assert "rate (1/s)" == work.figures.headings[0] == work.certainty.headings[0]
+    assert any("an open loop asks the same of every engine" in line for line in found.care)
+
+
+def test_a_traces_own_pace_is_told_in_words() -> None:
+    trace = made.OPEN.model_copy(
+        update={
+            "arrivals": Arrivals.TRACE,
+            "rates": (),
+            "slo": None,
+        }
+    )
+    found = pages.page(made.open_run(trace), {})
+
+    assert ("the trace's own pace",) == found.rankings[0].loads
+    assert "lowest TTFT from llama-cpp 0.4.1 with the trace's own pace" == found.rankings[0].answer
+    assert {"as recorded"} == {row["load"] for row in found.works[0].charts[0].rows}
+
+
+GATE = Cleared(
+    moment=Moment.BEFORE,
+    snapshot=Snapshot(elapsed_s=0, host=HostState(memory_available_bytes=2**30, cpus=2)),
+    known=Known(),
+)
+
+
+def test_what_befell_the_host_and_who_ran_where_is_told() -> None:
+    """Gate, CPUs, serving layer, host of a fleet, the client's own error: with each engine's provenance."""
+    group = made.group()
+    noted = made.provenance(group).model_copy(
+        update={"serving": "BentoML 1.2.16", "cpus": CpuSets(engine=(0, 1), client=(2,), apart=Apart.CORES)}
+    )
+    result = made.result(
+        made.cell(users=4),
+        made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40),
+        provenance=noted,
+        placed=Placed(host="node-1", attempt="7"),
+        gate=GATE.model_copy(update={"remarks": ("the GPU was still warm",)}),
+    )
+    run = RunRecord(id="r", created_at="2026-11-23T04:30:00", cells=(made.stored(result),))
+    (engine,) = pages.page(run, {}).engines
+    text = render.html(pages.page(run, {}))
+
+    assert ("clean; the GPU was still warm", ("node-1, attempt 7",)) == (engine.room, engine.placed)
+    assert "Engine on CPUs 0-1, load client on 2" == engine.cpus
+    assert "behind BentoML 1.2.16" in text
+    assert "its error was not measured on this host" in text
