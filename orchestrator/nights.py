@@ -13,11 +13,13 @@ from orchestrator import bench, confirming, invocation, matrix, planning, steps
 from orchestrator.console import Console
 from orchestrator.domain import history
 from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
+from orchestrator.domain.matrix import Notify, NotifyOn
 from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.errors import RequestError, unknown
 from orchestrator.host import facts, topology
 from orchestrator.invocation import Place, Prepared
 from orchestrator.matrix import Wish
+from orchestrator.notify import WEBHOOK
 from orchestrator.planning import Request
 from orchestrator.runtime.choice import choose
 from orchestrator.store.past import past
@@ -62,6 +64,7 @@ def prepare(place: Place, wish: Wish, *, pull: bool) -> Prepared:
 def run(place: Place, wish: Wish, console: Console, *, new: bool) -> tuple[RunFolder, bool]:
     """The night of a matrix. One of the same matrix that was cut short is gone on with, unless a new one is asked
     for. Gives the run's folder and whether every cell is sound."""
+    place = telling(place, wish.matrix.notify, console)
 
     def prepared() -> Prepared:
         folder = None if new else unfinished(place.runs_dir, wish)
@@ -78,6 +81,8 @@ def run(place: Place, wish: Wish, console: Console, *, new: bool) -> tuple[RunFo
 def resume(place: Place, name: str, console: Console, *, only_failed: bool) -> tuple[RunFolder, bool]:
     """Go on with a run: what has no end yet, or only the groups in which a cell failed, to measure those cells
     again. Gives the folder and whether every cell of these groups is sound."""
+    night = RunFolder.find(place.runs_dir, name).plan().night
+    place = telling(place, night.rules.notify if night else None, console)
 
     def prepared() -> Prepared:
         folder = RunFolder.find(place.runs_dir, name)
@@ -85,6 +90,20 @@ def resume(place: Place, name: str, console: Console, *, only_failed: bool) -> t
         return _only_failed(found, folder) if only_failed else found
 
     return invocation.carry_out(place, prepared, console, doing=f"resume {name}", work=confirming.run)
+
+
+def telling(place: Place, notify: Notify | None, console: Console) -> Place:
+    """The place with whom a matrix says is to be told. The address is taken out of what pip and others get to see."""
+    if notify is None:
+        return place
+    environment = dict(place.environment)
+    address = environment.pop(notify.webhook_env, None)
+    if notify.webhook_env == WEBHOOK:
+        address = place.told.webhook
+    if not address:
+        console.say(f"{notify.webhook_env} is not set: no webhook will be told", "yellow")
+    told = replace(place.told, webhook=address or None, only_trouble=notify.on is NotifyOn.TROUBLE)
+    return replace(place, told=told, environment=environment)
 
 
 def was_cut_short(runs_dir: Path, name: str) -> bool:

@@ -60,7 +60,6 @@ LAYERS = (
         "orchestrator.ends",
         "orchestrator.judging",
         "orchestrator.literal",
-        "orchestrator.retokenised",
         "orchestrator.measure",
         "orchestrator.passing",
         "orchestrator.kit",
