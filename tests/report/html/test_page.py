@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import vl_convert
 
+from orchestrator.domain.cell import Role
 from orchestrator.domain.cleanroom import Cleared, Known, Moment
 from orchestrator.domain.evidence import Apart
 from orchestrator.domain.looks import HostState, Snapshot
 from orchestrator.domain.provenance import CpuSets, Gpu
+from orchestrator.domain.reruns import Cause, Changed, Conclusion, Kind
 from orchestrator.domain.result import Placed
+from orchestrator.domain.series import Trend
 from orchestrator.domain.workload import Arrivals
 from orchestrator.report.cost import Price
 from orchestrator.report.html import page as pages
@@ -262,8 +266,8 @@ def test_an_open_loop_is_told_by_its_rates() -> None:
     assert [("1", "8.00 (100.0 %)"), ("2", "0.000 (0 %)")] == [
         (places[1].rank, places[1].good) for _, places in ranking.rows
     ]
-    assert ["2", "8"] == [row["load"] for row in charts["rate"].rows][:2]
-    assert [2.0, 8.0, 2.0, 0.0] == [row["good"] for row in charts["good"].rows]
+    assert ["2", "2", "8", "8"] == [row["load"] for row in charts["rate"].rows]
+    assert [2.0, 2.0, 8.0, 0.0] == [row["good"] for row in charts["good"].rows]
     assert (
         "Requests per second that kept at most TTFT 100 ms and time per output token 50.0 ms"
         == charts["good"].about
@@ -318,3 +322,57 @@ def test_what_befell_the_host_and_who_ran_where_is_told() -> None:
     assert "Engine on CPUs 0-1, load client on 2" == engine.cpus
     assert "behind BentoML 1.2.16" in text
     assert "its error was not measured on this host" in text
+
+
+def test_what_was_measured_again_is_told_and_competes_with_nobody() -> None:
+    """What looked like a change, and what a second run showed, beside the run's own cells."""
+    of = made.cell(users=4)
+    first = made.result(of, made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40))
+    again = made.result(
+        made.cell(users=4, role=Role.CONFIRM, mark="again"), made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40)
+    )
+    change = Changed(
+        cell=of.id,
+        trend=Trend.REGRESSION,
+        found="regression: <b>slower</b>",
+        conclusion=Conclusion(confirmed=True, cause=Cause.HOST),
+        reruns={Kind.AGAIN: again.cell.id},
+    )
+    run = RunRecord(
+        id="r",
+        created_at="2026-11-23T04:30:00",
+        cells=(made.stored(first),),
+        changes=(change,),
+        reruns=(made.stored(again),),
+    )
+    found = pages.page(run, {})
+    text = render.html(found)
+
+    assert 1 == len(found.works[0].figures.rows)
+    assert [[of.id, "as it is", "valid"]] == [row[:3] for row in found.again.rows]
+    assert "1 cell changed since earlier runs, 1 confirmed" in text
+    assert "regression: &lt;b&gt;slower&lt;/b&gt;; <b>confirmed by a second run" in text
+
+
+@pytest.mark.parametrize("role", [Role.CONTROL, Role.CONFIRM])
+def test_only_what_was_measured_for_its_own_sake_is_ranked(role: Role) -> None:
+    """Wherever the cell of another role comes from."""
+    one = made.result(made.cell(users=4), made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40))
+    other = made.result(
+        made.cell(users=4, role=role, mark="x"), made.load(4, ttft_s=0.08, gap_s=0.01, tokens=40)
+    )
+    run = RunRecord(id="r", created_at="2026-11-23", cells=(made.stored(one), made.stored(other)))
+
+    assert 1 == len(pages.page(run, {}).rankings[0].rows)
+
+
+def test_a_comparison_shows_what_no_measurement_tells(folder: RunFolder) -> None:
+    """The article's qualitative table, of the engines of the run alone; of a single engine there is none."""
+    record = folder.record()
+    alone = dataclasses.replace(record, cells=record.cells[:1])
+    rows = folder.page(record).compared.rows
+
+    assert {"LMDeploy", "MLC-LLM", "TensorRT-LLM", "TGI", "vLLM"} == {row[0] for row in rows}
+    assert {"the article", "June 2024", "today"} == {row[1].partition(":")[0] for row in rows}
+    assert "The engines, then and now" in render.html(folder.page(record))
+    assert "The engines, then and now" not in render.html(folder.page(alone))
