@@ -121,6 +121,7 @@ def _failed(results: Sequence[Result], names: Names) -> Iterable[FailedCell]:
                 message=r.failure.message,
                 hint=r.failure.hint,
                 log_tail=r.failure.log_tail,
+                fate="not tried, since its like had failed so before" if r.failure.skipped else "",
             )
 
 

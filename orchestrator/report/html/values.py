@@ -89,12 +89,15 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class FailedCell:
+    """`fate` says what became of it besides: not tried, since its like had failed so before."""
+
     title: str
     cause: str
     phase: str
     message: str
     hint: str
     log_tail: str
+    fate: str = ""
 
 
 @dataclass(frozen=True, slots=True)

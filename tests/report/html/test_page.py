@@ -376,3 +376,15 @@ def test_a_comparison_shows_what_no_measurement_tells(folder: RunFolder) -> None
     assert {"the article", "June 2024", "today"} == {row[1].partition(":")[0] for row in rows}
     assert "The engines, then and now" in render.html(folder.page(record))
     assert "The engines, then and now" not in render.html(folder.page(alone))
+
+
+def test_a_cell_that_was_not_tried_says_so() -> None:
+    one = made.failed(made.cell("vllm", 4))
+    assert one.failure
+    skipped = one.model_copy(update={"failure": one.failure.model_copy(update={"skipped": True})})
+    run = RunRecord(id="r", created_at="2026-11-23", cells=(made.stored(one), made.stored(skipped)))
+
+    assert ["", "not tried, since its like had failed so before"] == [
+        f.fate for f in pages.page(run, {}).failed
+    ]
+    assert 1 == render.html(pages.page(run, {})).count("in phase ready (not tried")
