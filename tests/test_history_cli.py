@@ -100,8 +100,8 @@ def test_the_site_shows_what_got_worse(runs: Path) -> None:
     assert 0 == code, err
     assert "1 series: 1 worse than before." in index
     assert "▼ worse" in index
-    assert "only the engine changed: engine image sha256:old -&gt; sha256:new" in index
-    assert "2026-11-09, llama-cpp: worse: token rate 1,000 -&gt; 840 tok/s (-16.0 %" in series
+    assert "only the engine changed: engine image sha256:old → sha256:new" in index
+    assert "2026-11-09, llama-cpp: worse: token rate 1,000 → 840 tok/s (-16.0 %" in series
     assert '"short":"worse -16.0 %"' in series
     assert 'id="claims"' in index
     assert "not measured" in index

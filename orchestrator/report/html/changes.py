@@ -60,6 +60,11 @@ def past(judged: Sequence[Judged]) -> Past:
     )
 
 
+def _spoken(text: str) -> str:
+    """With an arrow that no line ends within."""
+    return text.replace(" -> ", " \N{RIGHTWARDS ARROW} ")
+
+
 def _title(trends: Sequence[Trend]) -> str:
     if any(trend.is_news for trend in trends):
         return "Worse or better than before"
@@ -69,12 +74,12 @@ def _title(trends: Sequence[Trend]) -> str:
 def _change(turn: Turn) -> ChangePoint:
     word = WORDS[turn.trend]
     short = f"{word} {turn.change.share * 100:+.1f} %"
-    return ChangePoint(turn.run, turn.cell, turn.figure, f"{word}: {history.turn(turn)}", short)
+    return ChangePoint(turn.run, turn.cell, turn.figure, _spoken(f"{word}: {history.turn(turn)}"), short)
 
 
 def _news(one: Judged) -> News:
     newest = one.newest
-    return News(newest.run, newest.cell, WORDS[one.trend], history.name(newest), history.change(one))
+    return News(newest.run, newest.cell, WORDS[one.trend], history.name(newest), _spoken(history.change(one)))
 
 
 def _standing(judged: Sequence[Judged]) -> str:

@@ -309,7 +309,7 @@ def test_what_got_worse_leads_to_its_chart_where_it_is_marked(visit: Visit) -> N
     assert "▼ worse" == visit("past").page.locator(".news .turn").first.inner_text()
     assert 1 == series.locator(f"#{target}").count()
     assert "worse -16.0 %" in series.locator(".plot svg .mark-text text").all_text_contents()
-    assert "worse: token rate 1,000 -> 840 tok/s" in series.locator(".changes li").first.inner_text()
+    assert "worse: token rate 1,000 → 840 tok/s" in series.locator(".changes li").first.inner_text()
 
 
 def test_an_open_loop_is_drawn_against_its_rates(visit: Visit) -> None:
