@@ -69,7 +69,7 @@ def test_the_page_shows_every_series_and_news_first() -> None:
     table, news, faults = page.strip().split("\n\n")
 
     assert ["steady", "improvement", "regression", "4 more runs needed"] == [
-        row.split("|")[-2].strip() for row in table.splitlines()[2:]
+        row.split("|")[2].strip() for row in table.splitlines()[2:]
     ]
     assert ["- regression", "- improvement"] == [line.split(":")[0] for line in news.splitlines()]
     assert "- not read: 20261101-x: broken" == faults
