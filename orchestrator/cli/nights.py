@@ -77,7 +77,9 @@ def matrix(
 ) -> None:
     """Measure a whole matrix, unattended: every cell that can be served, in random order, one deployment at a time.
 
-    What ends is written at once. A cell that fails is recorded and the night goes on. After a crash, a reboot or Ctrl-C the same command goes on where it was: cells that are proven to rest on the same things are not measured again. docs/nightly.md explains the file and these rules.
+    What ends is written at once. A cell that fails is recorded and the night goes on. After a crash, a reboot or
+    Ctrl-C the same command goes on where it was: cells that are proven to rest on the same things are not measured
+    again. docs/nightly.md explains the file and these rules.
     """
     backends = load_backends()
     found = matrices.read(file, backends)
@@ -137,7 +139,9 @@ def resume(
 ) -> None:
     """Go on with a run that was cut short, by the plan that is stored with it.
 
-    A cell that has ended counts if image, command, weights, prompts, workload, hardware and METHOD are proven to be as they would be now; it says which it reuses and why it does not. A cell that failed stays failed, unless --only-failed asks for it again.
+    A cell that has ended counts if image, command, weights, prompts, workload, hardware and METHOD are proven to be
+    as they would be now; it says which it reuses and why it does not. A cell that failed stays failed, unless
+    --only-failed asks for it again.
     """
     if if_cut_short and not nights.was_cut_short(context.obj.runs_dir, run):
         typer.echo("nothing was cut short")
@@ -156,7 +160,8 @@ def run_group(
 ) -> None:
     """Run one group of a stored plan into its run's folder: the unit that a scheduler hands to a host.
 
-    The whole host is taken while it runs. With LEVELBENCH_ATTEMPT set, as a batch job sets it, the group is run in a folder of that attempt, and published if no other attempt was first (docs/fleet.md). Exit code 0 means that every cell of the group has figures.
+    The whole host is taken while it runs. With LEVELBENCH_ATTEMPT set, as a batch job sets it, the group is run in a
+    folder of that attempt, and published if no other attempt was first (docs/fleet.md). Exit code 0 means that every cell of the group has figures.
     """
     mine = worker.attempt(os.environ, group)
     if mine is not None:
