@@ -76,6 +76,16 @@ def test_the_page_shows_every_series_and_news_first() -> None:
     assert "nothing that is noted has changed" in news
 
 
+def test_rows_that_a_person_would_call_the_same_are_told_apart() -> None:
+    """By the cell's whole name, and only those."""
+    alone, beside = (
+        history.page(judged).splitlines()[2].split("|")[1] for judged in ([WORSE], [WORSE, BETTER])
+    )
+
+    assert "(" not in alone
+    assert f"({WORSE.newest.cell})" in beside
+
+
 def test_nothing_yet_is_said() -> None:
     """An empty folder is no error."""
     assert "no result in these runs yet\n" == history.page([])
