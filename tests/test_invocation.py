@@ -66,9 +66,16 @@ def test_run_ends_with_reports(place: Place, runtime: FakeRuntime) -> None:
     folder, complete, said = execute(place)
 
     assert complete
-    assert {"run.json", "journal.jsonl", "cells", "report.md", "results.csv", "logs", "gates"} == {
-        p.name for p in folder.path.iterdir()
-    }
+    assert {
+        "run.json",
+        "journal.jsonl",
+        "cells",
+        "report.md",
+        "report.html",
+        "results.csv",
+        "logs",
+        "gates",
+    } == {p.name for p in folder.path.iterdir()}
     assert folder.path == (place.runs_dir / "latest").resolve()
     assert "a note\n" in said
     assert f"run {folder.id}: 1 cell, results in {folder.path}" in said

@@ -36,7 +36,7 @@ def torn(run: RunRecord) -> list[str]:
 
 def refusals(run: RunRecord) -> list[str]:
     """What the plan left out because an engine cannot serve it, and why."""
-    refused = run.plan.get("refused") or ()
+    refused = run.plan.get("refused") or () if "groups" in run.plan else ()  # of a load it is about fields
     return [
         f"{r['backend']} ({r['release']}) cannot serve {r['model']}: {layout.escape(r['refusal']['reason'])}"
         for r in refused
