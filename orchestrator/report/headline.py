@@ -79,10 +79,13 @@ def one_line(result: Result) -> str:
 
 
 def remarks(field: Field, names: Names) -> list[str]:
-    """Every reason why a figure of the table may not be believed, and what else must be known of it."""
-    return [
-        f"{names[r.cell.group]}, {load_name(r.cell)}: {text}" for r in field.results for text in _remarks(r)
-    ]
+    """Every reason why a figure of the table may not be believed, and what else must be known of it; what holds for
+    several loads of an engine is said once."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for r in field.results:
+        for text in _remarks(r):
+            said.setdefault((names[r.cell.group], text), []).append(load_name(r.cell))
+    return [f"{name}, {layout.joined(loads)}: {text}" for (name, text), loads in said.items()]
 
 
 def _remarks(result: Result) -> list[str]:

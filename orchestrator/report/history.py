@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,11 +40,12 @@ def page(judged: Sequence[Judged], *, faults: Sequence[str] = ()) -> str:
     """Everything, regressions first among the findings."""
     if not judged:
         return "\n\n".join(["no result in these runs yet", *_told(faults)]) + "\n"
-    headings = ("cell", "runs", "tok/s over time", "newest tok/s", "newest TTFT (ms)", "verdict")
-    rows = [_row(one) for one in judged]
+    headings = ("cell", "verdict", "runs", "tok/s over time", "newest tok/s", "newest TTFT (ms)")
+    titles = Counter(name(one.newest) for one in judged)
+    rows = [_row(one, alone=titles[name(one.newest)] == 1) for one in judged]
     found = findings(judged)
     news = layout.bullets(found) if found else "no regression and no improvement"
-    return "\n\n".join([layout.table(headings, rows, texts=1), news, *_told(faults)]) + "\n"
+    return "\n\n".join([layout.table(headings, rows, texts=2), news, *_told(faults)]) + "\n"
 
 
 def findings(judged: Sequence[Judged], known: Mapping[str, Conclusion] = {}) -> list[str]:
@@ -192,17 +194,18 @@ def _figures(result: Result) -> list[str]:
     return [verdict, TOKEN_RATE.figure(result), TTFT_MEAN.figure(result)]
 
 
-def _row(one: Judged) -> list[str]:
+def _row(one: Judged, *, alone: bool) -> list[str]:
+    """Where a person would say the same of two cells, their full names tell them apart."""
     rates, ttfts = one.series.points(Watched.TOKEN_RATE), one.newest.figures.get(Watched.TTFT_MEAN)
     rate = one.newest.figures.get(Watched.TOKEN_RATE)
     valid, of = len(one.series.valid), len(one.series.entries)
     return [
-        name(one.newest),
+        name(one.newest) if alone else f"{name(one.newest)} ({one.newest.cell})",
+        verdict(one),
         f"{valid}" if valid == of else f"{valid} of {of}",
         sparkline([point.value for point in rates]),
         units.number(rate.value if rate else None),
         units.ms(ttfts.value if ttfts else None),
-        verdict(one),
     ]
 
 

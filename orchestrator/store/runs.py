@@ -105,6 +105,8 @@ class RunFolder:
             known = [p.parent.name for p in root.glob(f"*/{RUN}") if p.parent.name != LATEST]
             if not known:
                 raise RequestError(f"there is no run in {root} yet", hint="make one: make bench")
+            if not run_id:
+                raise RequestError("no run was named", hint=f"{LATEST}, or one of {', '.join(sorted(known))}")
             raise unknown("run", run_id, known)
         return cls.open(root / run_id)
 
