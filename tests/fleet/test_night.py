@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def slurm(tmp_path: Path) -> Iterator[Cluster]:
     (tmp_path / "blink.toml").write_text(WORKLOAD)
-    (tmp_path / "matrix.toml").write_text(MATRIX)
+    (tmp_path / "matrix.toml").write_text(f'runtime = "process"\n{MATRIX}')
     with cluster(tmp_path / "cluster") as made:
         yield made
 
