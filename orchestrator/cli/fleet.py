@@ -32,7 +32,7 @@ def on(
     context: typer.Context,
     host: Annotated[str, typer.Argument(help="As ssh knows it: an alias, user@host.")],
 ) -> None:
-    """Run any levelbench command on another host over ssh: `levelbench on gpubox bench --backend vllm`.
+    """Run any levelbench command on another host over ssh: `levelbench on gpubox bench --model small`.
 
     This checkout is copied there and installed, the command runs there beside engine and GPU with its output here,
     and the runs that it made are brought back. Ctrl-C, or a broken line, takes the engine down there first.

@@ -198,8 +198,8 @@ class Court:
 
 def serving(result: Result) -> str:
     """The layer that stands before the engine; `native` where there is none."""
-    layer = getattr(result.cell.group, "serving", NATIVE)
-    return str(getattr(layer, "value", layer))
+    layer = result.cell.group.serving
+    return layer.name if layer is not None else NATIVE
 
 
 def incomparable(result: Result, setting: Setting) -> tuple[str, ...]:
