@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from orchestrator.fleet.slurm import Slurm, SlurmSettings
 from orchestrator.runtime.session import MARKER
 from orchestrator.store.runs import RunFolder
 from tests.fleet.cluster import Cluster, cluster, missing
+from tests.fleet.sshd import NAME, sshd
 from tests.test_crashes import MATRIX, WORKLOAD
 from tests.test_end_to_end import marked
 
@@ -41,10 +43,11 @@ def slurm(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-def driver(folder: Path, *words: str, hang: str = "") -> subprocess.Popen[str]:
-    """`levelbench matrix --fleet slurm`; each host has a lock and a cache of its own, as hosts do."""
+def driver(folder: Path, *words: str, hang: str = "", path: str = "") -> subprocess.Popen[str]:
+    """`levelbench matrix --fleet slurm`; each host has a lock and a cache of its own, as hosts do. `path` goes before a
+    host's PATH."""
     there = (
-        f'mkdir -p "{folder}/$SLURMD_NODENAME"; export PYTHONPATH={ROOT} '
+        f'export PATH="{path}:$PATH"; mkdir -p "{folder}/$SLURMD_NODENAME"; export PYTHONPATH={ROOT} '
         f'LEVELBENCH_LOCK="{folder}/$SLURMD_NODENAME/lock"; cd {ROOT}; '
         f'exec {sys.executable} -m tests.fakes.night_program "{folder}/$SLURMD_NODENAME" "{hang}" "$@"'
     )
@@ -117,6 +120,55 @@ def test_a_driver_that_was_killed_goes_on(slurm: Cluster, tmp_path: Path) -> Non
     assert "going on with" in said
     assert 2 == sum(e["event"] == "job-submitted" for e in events)
     assert 4 == len(run.results())
+
+
+def test_results_come_without_a_shared_folder(slurm: Cluster, tmp_path: Path) -> None:
+    """The driver sees the login node over ssh alone, and so do the hosts: the plan goes along with each job, attempts
+    are sent and published on the login node, and brought from there."""
+    there = tmp_path / "login-node" / "runs"
+    with sshd(tmp_path / "ssh"):
+        words = ("--login", NAME, "--results", str(there), "--push", NAME)
+        with driver(tmp_path, *words, path=f"{tmp_path}/ssh/bin") as process:
+            said = process.communicate(timeout=200)[0]
+    run = only_run(tmp_path)
+    on_hosts = Path("~/.cache/levelbench/fleet").expanduser()
+
+    assert 0 == process.returncode, said
+    assert 4 == len([s for s in run.results() if s.result and s.result.metrics])
+    assert 2 == len(publishing.published(there / run.id))
+    assert publishing.published(there / run.id) == publishing.published(run.path)
+    assert 2 == len(list(run.path.glob("attempts/*/*/journal.jsonl")))
+    assert [] == list(on_hosts.glob(f"*/{run.id}/attempts/*/*/"))
+    for left in on_hosts.glob(f"*/{run.id}"):
+        shutil.rmtree(left)
+
+
+def test_a_host_is_lost_together_with_the_orchestrator(slurm: Cluster, tmp_path: Path) -> None:
+    """While an engine is measured. The same command goes on; what was published before is not measured again, and
+    nothing of the lost attempt counts."""
+    first = driver(tmp_path, "--pin", "tiny=gpu1", hang="phase-began measure u2")
+    try:
+        slurm.wait_for(lambda: (tmp_path / "runs").exists() and bool(_hanging(tmp_path)), 120)
+        slurm.power_off("gpu1")
+    finally:
+        first.kill()
+        first.communicate()
+    slurm.start_host("gpu1")
+    with driver(tmp_path, path=str(tmp_path)) as second:
+        said = second.communicate(timeout=250)[0]
+    run = only_run(tmp_path)
+    lost = {p.parent.name for p in _hanging(tmp_path)}
+
+    assert 0 == second.returncode, said
+    assert "going on with" in said
+    assert 4 == len([s for s in run.results() if s.result and s.result.metrics])
+    counting = {s.result.placed.attempt for s in run.results() if s.result and s.result.placed}
+    assert not {f"{run.id}-{attempt}" for attempt in counting} & {n for n in lost if _cut_short(run, n)}
+
+
+def _cut_short(run: RunFolder, attempt: str) -> bool:
+    (journal,) = run.path.glob(f"attempts/*/{attempt}/journal.jsonl")
+    return "group-ended" not in journal.read_text()
 
 
 def _journal(folder: Path) -> str:
