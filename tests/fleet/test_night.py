@@ -32,6 +32,8 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}"),
 ]
+IN_TIME_S = 200.0
+DONE, LOST = "one-current-tiny-defaults", "two-current-tiny-defaults"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -49,8 +51,10 @@ def driver(folder: Path, *words: str, hang: str = "", path: str = "") -> subproc
     there = (
         f'export PATH="{path}:$PATH"; mkdir -p "{folder}/$SLURMD_NODENAME"; export PYTHONPATH={ROOT} '
         f'LEVELBENCH_LOCK="{folder}/$SLURMD_NODENAME/lock"; cd {ROOT}; '
-        f'exec {sys.executable} -m tests.fakes.night_program "{folder}/$SLURMD_NODENAME" "{hang}" "$@"'
+        f'exec {sys.executable} -m tests.fakes.night_program "{folder}/$SLURMD_NODENAME" '
+        f'"$(cat {folder}/hang)" "$@"'
     )
+    (folder / "hang").write_text(hang)
     command = ("matrix", str(folder / "matrix.toml"), "--fleet", "slurm", "--partition", "gpu")
     return subprocess.Popen(
         (
@@ -65,6 +69,15 @@ def driver(folder: Path, *words: str, hang: str = "", path: str = "") -> subproc
     )
 
 
+def ended(process: subprocess.Popen[str]) -> tuple[subprocess.Popen[str], str]:
+    """A driver that came to its end, and what it said; one that does not is killed, and its words are the failure."""
+    try:
+        return process, process.communicate(timeout=IN_TIME_S)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"it did not end:\n{process.communicate()[0]}")
+
+
 def only_run(folder: Path) -> RunFolder:
     (path,) = (p for p in (folder / "runs").iterdir() if not p.is_symlink())
     return RunFolder(path)
@@ -72,8 +85,7 @@ def only_run(folder: Path) -> RunFolder:
 
 def test_a_matrix_over_hosts_becomes_one_run(slurm: Cluster, tmp_path: Path) -> None:
     """Every cell is in the run's own folder, sealed, with the host and the attempt that measured it."""
-    with driver(tmp_path, "--pin", "tiny=gpu2") as process:
-        said = process.communicate(timeout=200)[0]
+    process, said = ended(driver(tmp_path, "--pin", "tiny=gpu2"))
     run = only_run(tmp_path)
     stored = run.results()
 
@@ -111,8 +123,7 @@ def test_a_driver_that_was_killed_goes_on(slurm: Cluster, tmp_path: Path) -> Non
     slurm.wait_for(lambda: "job-submitted" in _journal(tmp_path), 120)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    with driver(tmp_path) as second:
-        said = second.communicate(timeout=200)[0]
+    second, said = ended(driver(tmp_path))
     run = only_run(tmp_path)
     events = [json.loads(line) for line in _journal(tmp_path).splitlines()]
 
@@ -126,10 +137,9 @@ def test_results_come_without_a_shared_folder(slurm: Cluster, tmp_path: Path) ->
     """The driver sees the login node over ssh alone, and so do the hosts: the plan goes along with each job, attempts
     are sent and published on the login node, and brought from there."""
     there = tmp_path / "login-node" / "runs"
-    with sshd(tmp_path / "ssh"):
+    with sshd(tmp_path / "ssh", SLURM_CONF=str(slurm.config)):
         words = ("--login", NAME, "--results", str(there), "--push", NAME)
-        with driver(tmp_path, *words, path=f"{tmp_path}/ssh/bin") as process:
-            said = process.communicate(timeout=200)[0]
+        process, said = ended(driver(tmp_path, *words, path=f"{tmp_path}/ssh/bin"))
     run = only_run(tmp_path)
     on_hosts = Path("~/.cache/levelbench/fleet").expanduser()
 
@@ -144,31 +154,35 @@ def test_results_come_without_a_shared_folder(slurm: Cluster, tmp_path: Path) ->
 
 
 def test_a_host_is_lost_together_with_the_orchestrator(slurm: Cluster, tmp_path: Path) -> None:
-    """While an engine is measured. The same command goes on; what was published before is not measured again, and
-    nothing of the lost attempt counts."""
-    first = driver(tmp_path, "--pin", "tiny=gpu1", hang="phase-began measure u2")
+    """In the middle of a group, when another one is done. Slurm runs the very same job on another host, the same command
+    finds it, and what was done stays as it was."""
+    first = driver(tmp_path, hang=f"cell-ended {LOST}-u1")
     try:
-        slurm.wait_for(lambda: (tmp_path / "runs").exists() and bool(_hanging(tmp_path)), 120)
-        slurm.power_off("gpu1")
+        slurm.wait_for(lambda: (tmp_path / "runs").exists() and _has_ended(tmp_path, f"{LOST}-u1"), 120)
+        run = only_run(tmp_path)
+        slurm.wait_for(lambda: set(publishing.published(run.path)) == {DONE}, 120)
+        before = publishing.published(run.path)[DONE]
+        slurm.power_off(publishing.attempts(run.path)[LOST][0].host)
     finally:
         first.kill()
         first.communicate()
-    slurm.start_host("gpu1")
-    with driver(tmp_path, path=str(tmp_path)) as second:
-        said = second.communicate(timeout=250)[0]
-    run = only_run(tmp_path)
-    lost = {p.parent.name for p in _hanging(tmp_path)}
+    second, said = ended(driver(tmp_path))
+    tries = publishing.attempts(run.path)[LOST]
 
     assert 0 == second.returncode, said
-    assert "going on with" in said
+    assert before == publishing.published(run.path)[DONE]
+    assert 2 == _journal(tmp_path).count('"job-submitted"')
+    assert 2 == len({attempt.host for attempt in tries})
+    assert publishing.published(run.path)[LOST].attempt == tries[-1]
     assert 4 == len([s for s in run.results() if s.result and s.result.metrics])
-    counting = {s.result.placed.attempt for s in run.results() if s.result and s.result.placed}
-    assert not {f"{run.id}-{attempt}" for attempt in counting} & {n for n in lost if _cut_short(run, n)}
+    assert {before.attempt.id, tries[-1].id} == {
+        s.result.placed.attempt for s in run.results() if s.result and s.result.placed
+    }
 
 
-def _cut_short(run: RunFolder, attempt: str) -> bool:
-    (journal,) = run.path.glob(f"attempts/*/{attempt}/journal.jsonl")
-    return "group-ended" not in journal.read_text()
+def _has_ended(folder: Path, cell: str) -> bool:
+    journals = (folder / "runs").glob("*/attempts/*/*/journal.jsonl")
+    return any('"cell-ended"' in text and cell in text for text in (p.read_text() for p in journals))
 
 
 def _journal(folder: Path) -> str:
