@@ -60,12 +60,21 @@ def driver(slurm: Cluster, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     cache = os.environ.get("LEVELBENCH_TEST_CACHE") or str(tmp_path / "cache")
     there = (
         f'export PYTHONPATH={ROOT} LEVELBENCH_LOCK="{tmp_path}/$SLURMD_NODENAME.lock"; cd {ROOT}; '
-        f'exec {sys.executable} -c "{PROGRAM}" --cache {cache} --base-image {BASE} "$@"'
+        f'exec {sys.executable} -c "{PROGRAM}" --cache {cache} "$@"'
     )
     command = ("matrix", str(tmp_path / "matrix.toml"), "--fleet", "slurm", "--partition", "gpu")
     with subprocess.Popen(
         (
-            *(sys.executable, "-c", PROGRAM, "--runs", str(tmp_path / "runs"), *command),
+            *(
+                sys.executable,
+                "-c",
+                PROGRAM,
+                "--runs",
+                str(tmp_path / "runs"),
+                "--base-image",
+                BASE,
+                *command,
+            ),
             *("--host-command", shlex.join(("sh", "-c", there, "worker"))),
         ),
         cwd=ROOT,
@@ -79,9 +88,7 @@ def driver(slurm: Cluster, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_no_container_outlives_its_job(
-    slurm: Cluster, tmp_path: Path, driver: subprocess.Popen[str]
-) -> None:
+def test_no_container_outlives_its_job(slurm: Cluster, tmp_path: Path, driver: subprocess.Popen[str]) -> None:
     """Not even where the worker was killed with its host: the one that goes on removes it before it starts its own."""
     slurm.wait_for(lambda: len(_measuring(tmp_path)) == 1, 300)
     (path,) = (p for p in (tmp_path / "runs").iterdir() if not p.is_symlink())

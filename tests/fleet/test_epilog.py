@@ -73,10 +73,6 @@ def test_what_is_not_ours_stays(client: docker.DockerClient) -> None:
         container.remove()
 
 
-
-
-
-
 def _remove(thing: Container) -> None:
     try:
         thing.remove()

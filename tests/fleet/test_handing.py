@@ -97,7 +97,9 @@ def test_a_run_that_was_handed_out_is_not_gone_on_with_here(tmp_path: Path, matr
 
 def test_what_is_missing_is_told(tmp_path: Path, matrix: str) -> None:
     """A collection may come at any time; the run is not over before every group is there."""
-    rows = levelbench(tmp_path, "matrix", matrix, "--fleet", "jsonl", "--pin", "tiny=gpu7").stdout.splitlines()
+    rows = levelbench(
+        tmp_path, "matrix", matrix, "--fleet", "jsonl", "--pin", "tiny=gpu7"
+    ).stdout.splitlines()
     first, second = map(json.loads, rows)
     folder = RunFolder(tmp_path / "runs" / first["run"])
     done = levelbench(tmp_path, "collect")
