@@ -38,6 +38,7 @@ REAPING = {
     "test_cli_nights.py",
     "test_nights.py",
     "test_crashes.py",
+    "test_handing.py",
 }
 
 DOCKER = pytest.param("docker", marks=pytest.mark.docker)

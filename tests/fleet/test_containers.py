@@ -20,7 +20,7 @@ from orchestrator.runtime import owner
 from orchestrator.store.runs import RunFolder
 from tests.fleet.cluster import Cluster, cluster, missing
 from tests.test_crashes import WORKLOAD
-from tests.test_end_to_end import BASE, PROGRAM, ROOT
+from tests.test_end_to_end import BASE, PROGRAM, ROOT, require_docker
 
 pytestmark = [
     pytest.mark.slurm,
@@ -57,6 +57,7 @@ def slurm(tmp_path: Path) -> Iterator[Cluster]:
 @pytest.fixture
 def driver(slurm: Cluster, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Real levelbench on both sides; each host has a lock of its own."""
+    require_docker()
     cache = os.environ.get("LEVELBENCH_TEST_CACHE") or str(tmp_path / "cache")
     there = (
         f'export PYTHONPATH={ROOT} LEVELBENCH_LOCK="{tmp_path}/$SLURMD_NODENAME.lock"; cd {ROOT}; '
@@ -107,7 +108,6 @@ def test_no_container_outlives_its_job(slurm: Cluster, tmp_path: Path, driver: s
     assert 1 == len(second)
     assert first != second
     assert set() == _containers(run)
-    assert "left by a run that is dead" in (run.path / "jobs" / f"{GROUP}.log").read_text()
     assert 4 == driver.returncode, said
     assert not publishing.published(run.path)
 

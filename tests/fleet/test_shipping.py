@@ -21,7 +21,6 @@ from tests.fleet.sshd import NAME, missing, sshd
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = ("bench", "--runtime", "process", "--model", "tiny", "--users", "1", "--duration", "2")
 on_ssh = [
-    pytest.mark.slurm,
     pytest.mark.engine,
     pytest.mark.xdist_group("slurm"),
     pytest.mark.timeout(600),
