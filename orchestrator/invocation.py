@@ -124,7 +124,9 @@ def _asked(request: Request, accelerator: Accelerator, host: Host) -> Host:
 
 
 def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:
-    """The whole run of a request. Gives its folder and whether every cell is sound."""
+    """The whole run of a request. Gives its folder and whether every cell is sound. A mistake in it is told before
+    anybody is waited for."""
+    prepare(place, request, pull=False).runtime.close()
     return carry_out(place, lambda: prepare(place, request, pull=True), console)
 
 

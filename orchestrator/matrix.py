@@ -94,9 +94,8 @@ def plan(
     for choice in found:
         if choice.chosen is not None:
             request = _ordered(choice.request, wish.matrix.load_order, drawn)
-            made[request.role].append(
-                planning.group(request, backends[choice.chosen.backend], choice.chosen, runtime)
-            )
+            group = planning.group(request, backends[choice.chosen.backend], choice.chosen, runtime)
+            made[request.role].append(_ruled(group, request, wish.matrix))
     drawn.shuffle(made[Role.MEASURED])
     control = made[Role.CONTROL]
     lost = () if control or wish.matrix.control is None else ("the control cell cannot be served here",)
@@ -196,6 +195,31 @@ def _choice(
     on = accelerator(request.model_copy(update={"backends": names}))
     chosen, refused = planning.look_up(request, backends, traits(on))
     return Choice(request, next(iter(chosen), None), next(iter(refused), None))
+
+
+def _ruled(group: GroupPlan, request: Request, matrix: Matrix) -> GroupPlan:
+    """With what the file says of its cells: the first priority that names a cell is that cell's, and a deployment is
+    worth as much as the best of its cells."""
+    points = {load.id: _point(request, load) for load in request.loads}
+    values = (next((p.value for p in matrix.priority if p.matches(point)), 0) for point in points.values())
+    waivers = {name: tuple(w for w in matrix.waive if w.matches(point)) for name, point in points.items()}
+    known = {name: of for name, of in waivers.items() if of}
+    return group.model_copy(update={"value": max(values), "waivers": known})
+
+
+def _point(request: Request, load: Load) -> Point:
+    (backend,) = request.backends
+    return Point(
+        backend=backend,
+        model=request.model,
+        workload=request.workload,
+        users=load.users,
+        release=request.release,
+        profile=request.profile,
+        system_prompt=load.system_prompt,
+        prefix_caching=request.prefix_caching,
+        accelerator=request.accelerator,
+    )
 
 
 def _ordered(request: Request, order: LoadOrder, drawn: random.Random) -> Request:

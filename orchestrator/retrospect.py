@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +55,6 @@ def image_here(runs_dir: Path, runtime: Runtime, rerun: Rerun) -> bool:
 def summary(
     folder: RunFolder,
     *,
-    waived: Mapping[str, str] = {},
-    left_out: Mapping[str, str] = {},
     say: Callable[[str], None] = lambda _: None,
 ) -> Summary:
     """One run, held against the others of its folder. An index that cannot be used costs the history alone."""
@@ -65,8 +63,9 @@ def summary(
     except HostError as error:
         say(f"no history: {error}")
         judged = ()
+    record = folder.record()
     return summarise(
-        folder.record(), waived=waived, left_out=left_out, judged=judged, folder=str(folder.path)
+        record, waived=record.waived, left_out=record.left_out, judged=judged, folder=str(folder.path)
     )
 
 
@@ -74,14 +73,11 @@ def tell(
     folder: RunFolder,
     to: Told,
     say: Callable[[str], None],
-    *,
-    waived: Mapping[str, str] = {},
-    left_out: Mapping[str, str] = {},
 ) -> None:
     """Everybody who wants to know of a run. What goes wrong in it is said, and changes nothing of the run."""
     if to.webhook is None and to.step_summary is None:
         return
     try:
-        notify.tell(summary(folder, waived=waived, left_out=left_out, say=say), to, say)
+        notify.tell(summary(folder, say=say), to, say)
     except BenchError as error:
         say(f"nobody was told: {error}")

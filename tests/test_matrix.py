@@ -196,3 +196,41 @@ def test_a_plan_is_a_lock_file() -> None:
     )
 
     assert made == Plan.model_validate_json(made.model_dump_json())
+
+
+def test_a_deployment_is_worth_as_much_as_its_best_cell() -> None:
+    """The first priority that names a cell is that cell's; others are worth nothing."""
+    made = plan(
+        wish(
+            axes={**AXES, "users": [1, 2]},
+            priority=[
+                {"backend": "first", "users": 1, "value": -3},
+                {"backend": "first", "value": 2},
+                {"backend": "second", "value": -4},
+                {"backend": ["first", "second"], "value": 1},
+            ],
+        )
+    )
+
+    assert {"first": 2, "second": -4, "third": 0} == {g.group.backend: g.value for g in made.groups}
+
+
+def test_each_cell_knows_its_waivers() -> None:
+    """By the names that the file uses, which are not always those of what is run."""
+    known = {"reason": "known", "until": "2030-01-01"}
+    made = plan(
+        wish(
+            axes={**AXES, "users": [1, 2], "system_prompt": "without"},
+            control=CONTROL,
+            waive=[
+                {"backend": "first", "users": 2, "workload": "short", "accelerator": "cpu", **known},
+                {"backend": ["first", "second"], "cause": "hung", **known},
+                {"backend": "third", "prefix_caching": "off", **known},
+            ],
+        )
+    )
+    found = {g.group.id: {name: len(of) for name, of in g.waivers.items()} for g in made.groups}
+    by_backend = {g.group.backend: found[g.group.id] for g in made.groups if g.group.role is Role.MEASURED}
+
+    assert {"first": {"u1": 1, "u2": 2}, "second": {"u1": 1, "u2": 1}, "third": {}} == by_backend
+    assert {"u1": 1} == next(found[g.group.id] for g in made.groups if g.group.role is Role.CONTROL)

@@ -41,7 +41,7 @@ from orchestrator.fleet.carrying import Pushed
 from orchestrator.fleet.handing import Format
 from orchestrator.matrix import Wish
 from orchestrator.report import nights as night
-from orchestrator.store.runs import LATEST
+from orchestrator.store.runs import LATEST, today
 
 RunName = Annotated[str, typer.Argument(help="A run's name; `latest` is the one begun last.")]
 
@@ -160,7 +160,7 @@ def _print(planned: Plan, *, plan: bool, format_: Format | None, as_json: bool) 
     elif as_json:
         print_json(planned.model_dump(mode="json"))
     else:
-        typer.echo(night.text(planned), nl=False)
+        typer.echo(night.text(planned, today()), nl=False)
 
 
 @app.command()

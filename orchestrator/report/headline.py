@@ -63,7 +63,8 @@ def verdict(stored: Stored) -> str:
     if stored.state is not State.COMPLETE or stored.result is None:
         return stored.state.value
     if stored.result.failure is not None:
-        return f"failed: {stored.result.failure.cause.value}"
+        word = "failed" if stored.result.failure.waived is None else "waived"
+        return f"{word}: {stored.result.failure.cause.value}"
     return level(stored.result).value
 
 

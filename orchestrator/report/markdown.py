@@ -13,6 +13,7 @@ from orchestrator.report import (
     events,
     groups,
     headline,
+    ledger,
     literal,
     proof,
     timeline,
@@ -44,6 +45,7 @@ def report(cells: Sequence[Stored], run: RunRecord) -> str:
         *comparison.fairness(results, names),
         *events.cold_start(results, names),
         *events.failures(results, names),
+        *ledger.sections(run.ledger),
         *proof.deviations(results, names),
         *proof.provenance(results, names),
         *proof.method(results, _workloads(cells)),
@@ -61,7 +63,10 @@ def summary(cells: Sequence[Stored], run: RunRecord) -> str:
 def _state(stored: Stored) -> str:
     if stored.state is not State.COMPLETE or stored.result is None:
         return stored.state.value
-    return "failed" if stored.result.failure else level(stored.result).value
+    failure = stored.result.failure
+    if failure is None:
+        return level(stored.result).value
+    return "failed" if failure.waived is None else "waived"
 
 
 def _workloads(cells: Sequence[Stored]) -> tuple[Workload, ...]:

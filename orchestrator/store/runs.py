@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.domain.cell import Cell
+from orchestrator.domain.ledger import Ledger, ledger
 from orchestrator.domain.plan import Plan
 from orchestrator.errors import RequestError, unknown
 from orchestrator.report import markdown, rows
@@ -35,6 +36,7 @@ LATEST = "latest"
 REPORT = "report.md"
 PAGE = "report.html"
 TABLE = "results.csv"
+LEDGER = "ledger.json"
 IMPORTED = "imported.json"  # stands in a run that was measured elsewhere
 
 
@@ -125,6 +127,10 @@ class RunFolder:
         marks = [e["event"] for e in self.read_journal().entries if str(e.get("event")).startswith("run-")]
         return marks[-1:] == ["run-ended"]
 
+    def ledger(self) -> Ledger:
+        """Where the time went so far, all sittings together."""
+        return ledger(self.read_journal().entries)
+
     def plan(self) -> Plan:
         """What it was to do: it can be carried out again. RequestError for a run that had no such plan."""
         try:
@@ -168,7 +174,19 @@ class RunFolder:
         found = sorted(p.name for p in (self.path / CELLS).glob("*") if p.is_dir())
         planned = [str(cell_id) for cell_id in self.head()["cells"]]
         ids = [*planned, *(name for name in found if name not in planned)]
-        return tuple(self.cell(cell_id).stored() for cell_id in ids)
+        left_out = self._left_out()
+        stored = (self.cell(cell_id).stored() for cell_id in ids)
+        return tuple(s.left_out(left_out[s.cell_id]) if s.cell_id in left_out else s for s in stored)
+
+    def _left_out(self) -> dict[str, str]:
+        """Cells that were left out last, and why: whoever goes on with the run may have begun them since."""
+        found: dict[str, str] = {}
+        for event in self.read_journal().entries:
+            if event.get("event") == "cell-left-out":
+                found[str(event.get("cell"))] = str(event.get("why", ""))
+            elif event.get("event") in ("cell-began", "cell-ended", "cell-reused"):
+                found.pop(str(event.get("cell")), None)
+        return found
 
     def record(self) -> RunRecord:
         """The whole run as a value: what every report starts from."""
@@ -179,15 +197,19 @@ class RunFolder:
             plan=head["plan"],
             cells=self.results(),
             torn_lines=self.read_journal().torn,
+            ledger=self.ledger() if (self.path / JOURNAL).exists() else None,
         )
 
     def write_reports(self, price: Price | None = None) -> tuple[Path, Path, Path]:
-        """report.md, results.csv and report.html, from what is stored; may be called again at any time."""
+        """report.md, results.csv and report.html (and ledger.json), from what is stored; may be called again at any time."""
         record = self.record()
         report, table, page = self.path / REPORT, self.path / TABLE, self.path / PAGE
         files.write_atomically(report, markdown.report(record.cells, record).encode())
         files.write_atomically(table, rows.csv_text(record.cells).encode())
         files.write_atomically(page, render.html(self.page(record, price)).encode())
+        if record.ledger is not None:
+            text = json.dumps(record.ledger.record(), indent=2)
+            files.write_atomically(self.path / LEDGER, text.encode() + b"\n")
         return report, table, page
 
     def page(self, record: RunRecord, price: Price | None = None) -> Page:
@@ -220,6 +242,11 @@ def run_id(now: datetime, *words: str) -> str:
 def utc_now() -> str:
     """Wall clock for people; never for arithmetic."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def today() -> date:
+    """In UTC, like every time that is stored."""
+    return datetime.now(timezone.utc).date()
 
 
 def _new_folder(root: Path, name: str) -> Path:
