@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,17 @@ def test_run_ends_with_reports(place: Place, runtime: FakeRuntime) -> None:
     folder, complete, said = execute(place)
 
     assert complete
-    assert {"run.json", "journal.jsonl", "cells", "report.md", "results.csv", "logs", "gates"} == {
-        p.name for p in folder.path.iterdir()
-    }
+    assert {
+        "run.json",
+        "journal.jsonl",
+        "cells",
+        "report.md",
+        "report.html",
+        "results.csv",
+        "ledger.json",
+        "logs",
+        "gates",
+    } == {p.name for p in folder.path.iterdir()}
     assert folder.path == (place.runs_dir / "latest").resolve()
     assert "a note\n" in said
     assert f"run {folder.id}: 1 cell, results in {folder.path}" in said
@@ -286,3 +295,10 @@ def test_clean_waits_for_no_run(place: Place, sweeps: list[tuple[str, bool]]) ->
         list(invocation.clean(place, dry_run=False))
 
     assert place.cache_dir.exists()
+
+
+def test_a_mistake_is_told_before_anybody_is_waited_for(place: Place, runtime: FakeRuntime) -> None:
+    """Another run may take hours."""
+    waits = replace(place, lock_path=place.runs_dir.parent / "lock", wait=True)
+    with host_lock(waits.lock_path, "the other"), pytest.raises(RequestError, match="llama"):
+        execute(waits, TINY.model_copy(update={"backends": ("llamma-cpp",)}))

@@ -147,7 +147,8 @@ def test_load_is_the_workloads(tmp_path: Path) -> None:
     assert (short.stall_s, short.request_s, None) == (spec.stall_s, spec.request_s, spec.requests)
     assert round(short.ramp_s * 1e9) == loaded.span.steady_ns - loaded.span.start_ns
     assert 2 == len(loaded.record.exchanges)
-    assert loaded.metrics.client_cpu_share == pytest.approx(0.01)
+    length_s = (loaded.record.end_ns - loaded.record.start_ns) / 1e9
+    assert loaded.metrics.client_cpu_share == pytest.approx(loaded.record.client_cpu_s / length_s)
 
 
 def test_each_exchange_knows_how_long_its_prompt_should_have_been(
@@ -276,8 +277,8 @@ def test_an_engines_own_pages_are_asked_past_a_serving_layer(tmp_path: Path) -> 
 
 
 def test_plain_text_is_counted_by_the_tokenizer(tmp_path: Path) -> None:
-    """Where the wire shape states no count; what it does state is left alone."""
-    answer = dataclasses.replace(good(), text="abc", completion_tokens=None)
+    """Where the wire shape states no count, also of an answer that was cut; elsewhere such a one is left alone."""
+    answer = dataclasses.replace(good(), text="abc", completion_tokens=None, outcome=Outcome.CUT)
     for dialect, counted in ((Dialect.RAW_TEXT, 3), (Dialect.OPENAI_CHAT, None)):
         t = target(tmp_path, FakeClient(gives={"u2": [answer]}))
         t.draw = dataclasses.replace(

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from backends import NATIVE
 from backends.contract import Accelerator, Profile, Value
 from orchestrator.domain.claim import (
     ANY,
-    NATIVE,
     Address,
     Claim,
     Conditions,
@@ -198,8 +198,8 @@ class Court:
 
 def serving(result: Result) -> str:
     """The layer that stands before the engine; `native` where there is none."""
-    layer = getattr(result.cell.group, "serving", NATIVE)
-    return str(getattr(layer, "value", layer))
+    layer = result.cell.group.serving
+    return layer.name if layer is not None else NATIVE
 
 
 def incomparable(result: Result, setting: Setting) -> tuple[str, ...]:

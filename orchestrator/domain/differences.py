@@ -110,7 +110,11 @@ def _provenance(p: Provenance) -> Iterator[tuple[tuple[Area, str], str]]:
     yield (Area.WORK, "weights"), p.weights_digest or ""
     yield (Area.WORK, "prompts"), f"{p.prompts_name} {p.prompts_digest}"
     yield from _host(p.host)
+    # a self-test says how exact the client is, not what was measured
+    yield (Area.HARDWARE, "GPUs of the engine"), _text(None if p.gpus is None else len(p.gpus))
+    yield (Area.HARDWARE, "CPUs of the engine"), _text(None if p.cpus is None else len(p.cpus.engine))
     yield (Area.ENGINE, "engine version"), p.engine_version
+    yield (Area.ENGINE, "serving layer"), p.serving or "none"
     yield from _image(p.image)
     yield (Area.SETTINGS, "runtime"), p.runtime.value
     yield (Area.SETTINGS, "command"), " ".join(_portable(p.argv))

@@ -9,6 +9,7 @@ from enum import Enum
 
 from pydantic import Field, model_validator
 
+from backends import NATIVE
 from backends.contract import Deviation, Value
 from orchestrator.domain.claim import Address, Confounder
 from orchestrator.domain.court import (
@@ -19,7 +20,6 @@ from orchestrator.domain.court import (
     exhibit,
     incomparable,
     published_reading,
-    serving,
 )
 from orchestrator.domain.differences import Area, Difference, between
 from orchestrator.domain.pairs import Comparison, usable
@@ -168,7 +168,7 @@ def _provenance(publication: Publication, cell: Address, result: Result) -> tupl
         (Area.HARDWARE, "machine"): "unknown" if p is None else f"{p.host.cpu}, {p.host.cpus} cores",
         (Area.HARDWARE, "GPU"): gpu,
         (Area.ENGINE, "engine version"): group.version,
-        (Area.SETTINGS, "serving layer"): serving(result),
+        (Area.SETTINGS, "serving layer"): str(group.serving or NATIVE),
         (Area.SOFTWARE, "GPU driver"): gpus[0].driver if gpus else "none",
     }
     stated = {

@@ -77,7 +77,7 @@ def host_lock(
         elif not _taken(descriptor):
             raise HostError(
                 f"another run holds this host: {holder(path)}",
-                hint="wait for it (--wait) or end it; two runs at a time would measure each other",
+                hint="wait for it (--wait, WAIT=1) or end it; two runs at a time would measure each other",
             )
         with _owned(descriptor, path, owner_text):
             yield
@@ -256,3 +256,14 @@ def _stat(pid: int) -> list[str] | None:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
+
+
+def exists(pid: int) -> bool:
+    """Also of a process of another user, or that /proc hides from this one."""
+    with suppress(ProcessLookupError):
+        try:
+            os.kill(pid, 0)
+        except PermissionError:
+            return True
+        return True
+    return False

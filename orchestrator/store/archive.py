@@ -33,7 +33,7 @@ from orchestrator.errors import RequestError
 from orchestrator.report.records import State, Stored
 from orchestrator.store import files
 from orchestrator.store.cells import RESULT, CellFolder
-from orchestrator.store.runs import CELLS, IMPORTED, JOURNAL, LOGS, REPORT, RUN, TABLE, RunFolder
+from orchestrator.store.runs import CELLS, GATES, IMPORTED, JOURNAL, LOGS, PAGE, REPORT, RUN, TABLE, RunFolder
 from orchestrator.store.scrub import Private
 
 SUFFIX = ".levelbench.zip"
@@ -44,7 +44,9 @@ MOST_MANIFEST_BYTES = 16 * 2**20
 MOST_FILES = 20_000
 _BEGINNING = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold: no clock in what is handed on
 _PART = r"[\w-][\w.-]*"
-_NAME = re.compile(rf"{RUN}|{JOURNAL}|{REPORT}|{TABLE}|{CELLS}/{_PART}/{_PART}|{LOGS}(?:/{_PART})+", re.ASCII)
+_NAME = re.compile(
+    rf"{RUN}|{JOURNAL}|{REPORT}|{TABLE}|{CELLS}/{_PART}/{_PART}|{GATES}/{_PART}|{LOGS}(?:/{_PART})+", re.ASCII
+)
 # What zipfile raises for one that is damaged.
 _BROKEN = (
     zipfile.BadZipFile,
@@ -113,11 +115,13 @@ def export(run: RunFolder, path: Path, private: Private) -> Exported:
         stage = Path(temporary) / run.id
         _stage(run, stage, {r.cell.id for r in results}, sparing)
         RunFolder(stage).write_reports()
+        (stage / PAGE).unlink()  # a page runs programs: whoever brings the run makes one of their own
         manifest = _manifest(run, stage, results)
         files.write_atomically(path, _zipped(stage, manifest))
     left_out = [f"left out: {s.cell_id}, {s.reason}" for s in stored if s.state is State.UNFINISHED]
+    of = f"{len(manifest.scrubbed)} of {len(manifest.files)} files"
     scrubbed = (
-        f"scrubbed: {', '.join(manifest.scrubbed)}" if manifest.scrubbed else "nothing had to be scrubbed"
+        f"scrubbed: {of}, which its {MANIFEST} names" if manifest.scrubbed else "nothing had to be scrubbed"
     )
     return Exported(files.sha256(path), (*left_out, scrubbed))
 
@@ -146,14 +150,15 @@ def _stage(run: RunFolder, stage: Path, cells: set[str], private: Private) -> No
     if (run.path / JOURNAL).exists():
         lines = [json.dumps(private.value(e), ensure_ascii=False) for e in run.read_journal().entries]
         _put(stage / JOURNAL, "".join(f"{line}\n" for line in lines).encode())
-    for path in _below(run.path / LOGS):
+    for path in (*_below(run.path / LOGS), *_below(run.path / GATES)):
         _put(stage / path.relative_to(run.path), _scrubbed(path, private))
     for cell in sorted(cells):
         for path in _below(run.path / CELLS / cell):
             if path.name != RESULT:
                 _put(stage / path.relative_to(run.path), _scrubbed(path, private))
         body = json.loads((run.path / CELLS / cell / RESULT).read_bytes())["result"]
-        CellFolder(stage / CELLS / cell).seal(Result.model_validate(private.value(body)))
+        result = Result.model_validate(private.value(body)).model_copy(update={"placed": None})
+        CellFolder(stage / CELLS / cell).seal(result)
 
 
 def _scrubbed(path: Path, private: Private) -> bytes:
@@ -284,7 +289,9 @@ def _unpacked(archive: zipfile.ZipFile, manifest: Manifest, runs_dir: Path, dige
         _require_whole(RunFolder(draft), manifest)
         with files.translated(runs_dir):
             draft.chmod(0o755)
-            return RunFolder(_moved(draft, runs_dir, manifest.run))
+            run = RunFolder(_moved(draft, runs_dir, manifest.run))
+        run.write_reports()
+        return run
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -73,6 +73,7 @@ def test_no_field_of_provenance_is_forgotten() -> None:
     assert {
         "levelbench", "git_revision", "git_dirty", "host", "runtime", "runtime_version", "engine_version", "image",
         "argv", "env", "weights_digest", "prompts_name", "prompts_digest", "packages", "effective", "deviations",
+        "serving", "gpus", "cpus", "client_selftest",
     } == set(Provenance.model_fields)  # fmt: skip
 
 
