@@ -88,7 +88,7 @@ def test_an_engine_that_does_not_say_that_it_is_well_is_given_up(bad: BadNight) 
     failure = bad.night.result(engine.DEAF).failure
 
     assert failure is not None
-    assert Phase.READY is failure.phase
+    assert (Phase.READY, FailureCause.DEADLINE) == (failure.phase, failure.cause)
     assert "not ready after 4 s" in failure.message
 
 

@@ -166,7 +166,8 @@ def test_foreign_errors_are_translated(error: Exception, said: str, hint: str) -
 
 def test_a_daemon_that_is_being_restarted_is_asked_again() -> None:
     """What it says once it is back is its answer; in between there is a pause each time."""
-    answers: list[Exception | str] = [requests.exceptions.ConnectionError("gone")] * 2 + ["back"]
+    gone = requests.exceptions.ConnectionError("gone")
+    answers: list[Exception | str] = [gone, gone, "back"]
     waits = []
 
     def ask() -> str:
