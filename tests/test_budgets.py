@@ -227,7 +227,7 @@ def test_a_night_tells_where_it_went(rig: Rig) -> None:
     found = rig.folder.ledger()
 
     assert record["phases_s"] == found.phases_s
-    assert {"image", "weights", "up", "ready", "warm-up", "measure", "down"} == set(found.phases_s)
+    assert {"image", "weights", "gate", "up", "ready", "warm-up", "measure", "down"} == set(found.phases_s)
     assert sum(found.phases_s.values()) <= found.wall_s
     assert 2 == found.measured
     assert "## Where the time went: " in (rig.folder.path / "report.md").read_text()
