@@ -1,7 +1,8 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
 # Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG SERVING
 #            PORT BASE RUN JSON PLAN KEEP METHOD WAIT CELL GPU_PRICE OUT
-# for nightly: MATRIX SUBSET ONLY SEED NEW RESUME FAILED
+# for nightly: MATRIX SUBSET ONLY SEED NEW RESUME FAILED; over several hosts FLEET PARTITION GRES LOGIN RESULTS PUSH PIN
+# HOST runs any of them on another host
 # for reproduce, compare, export, import: RESULT FROM ALSO A B OUT FILE
 # and for selftest: FULL SAVE PEERS SHARDS
 
@@ -12,7 +13,7 @@ JOBS ?= 4
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
 unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG SERVING METHOD
-unexport PORT BASE RUN MARK KEEP PEERS SHARDS CELL MATRIX SUBSET ONLY SEED RESUME
+unexport PORT BASE RUN MARK KEEP PEERS SHARDS CELL MATRIX SUBSET ONLY SEED RESUME FLEET PARTITION GRES LOGIN RESULTS PUSH PIN
 unexport RESULT FROM ALSO A B OUT FILE GPU_PRICE
 quoted = '$(subst ','\'',$(value $(1)))'
 word_of = $(if $(value $(1)),$(call quoted,$(1)))
@@ -31,15 +32,17 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 .PHONY: help bench nightly plan quantize report site history reproduce claims compare export import doctor selftest test check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s%s\n", $$1, $$2 }' Makefile
 
 bench: $(VENV)/.ready ## measure an engine: BACKEND=llama-cpp,vllm MODEL=small USERS=1,4,16 (PLAN=1 only plans)
 	@$(LEVELBENCH) $(if $(PLAN),plan,bench) $(OPTIONS)
 
-nightly: $(VENV)/.ready ## measure a whole matrix: MATRIX=article SUBSET=first ONLY=backend=vllm PLAN=1; goes on after a crash (NEW=1: not)
+nightly: $(VENV)/.ready ## measure a whole matrix: MATRIX=article SUBSET=first ONLY=backend=vllm PLAN=1; goes on after a crash (NEW=1: not); FLEET=slurm on a cluster
 	@$(LEVELBENCH) $(if $(value RESUME),resume $(call quoted,RESUME) $(if $(FAILED),--only-failed),\
 		matrix $(or $(call word_of,MATRIX),article) $(call option,subset,SUBSET) $(call option,only,ONLY) \
-		$(call option,seed,SEED) $(if $(PLAN),--plan) $(if $(NEW),--new)) $(if $(JSON),--json)
+		$(call option,seed,SEED) $(call option,fleet,FLEET) $(call option,partition,PARTITION) $(call option,gres,GRES) \
+		$(call option,login,LOGIN) $(call option,results,RESULTS) $(call option,push,PUSH) $(call option,pin,PIN) \
+		$(if $(PLAN),--plan) $(if $(NEW),--new)) $(if $(JSON),--json)
 
 plan: $(VENV)/.ready ## print what bench would do, and touch nothing
 	@$(LEVELBENCH) plan $(OPTIONS)
@@ -48,7 +51,7 @@ quantize: $(VENV)/.ready ## make a portable checkpoint: MODEL=8b METHOD=awq (the
 	@$(LEVELBENCH) quantize $(call option,model,MODEL) $(call option,method,METHOD) \
 		$(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) $(if $(JSON),--json)
 
-report: $(VENV)/.ready ## write and print the report of RUN= (default: the latest)
+report: $(VENV)/.ready ## write and print the reports of RUN= (default: the latest): GPU_PRICE=1.89 adds the cost per million tokens
 	@$(LEVELBENCH) report $(if $(value RUN),$(call quoted,RUN)) $(call option,gpu-price,GPU_PRICE) $(if $(JSON),--json)
 
 site: $(VENV)/.ready ## static pages over all runs: the latest matrix, series over time, every report (OUT=site)
@@ -64,7 +67,7 @@ claims: $(VENV)/.ready ## what the published benchmark says, and what the newest
 compare: $(VENV)/.ready ## hold run B= against run A=, cell by cell
 	@$(LEVELBENCH) compare $(call quoted,A) $(call quoted,B) $(if $(JSON),--json)
 
-export: $(VENV)/.ready ## put a run into one file to hand on: RUN=
+export: $(VENV)/.ready ## put a run into one file to hand on: RUN= (default: the latest)
 	@$(LEVELBENCH) export $(if $(value RUN),$(call quoted,RUN),latest) $(call option,out,OUT)
 
 import: $(VENV)/.ready ## verify an exported run and put it beside the others: FILE=
@@ -81,7 +84,7 @@ selftest: $(VENV)/.ready ## measure the load client itself: FULL=1 takes 7 min, 
 	@$(LEVELBENCH) selftest $(if $(FULL),--full) $(if $(SAVE),--save) $(call option,peers,PEERS) \
 		$(call option,shards,SHARDS) $(if $(JSON),--json)
 
-test: $(VENV)/.ready-dev ## run the tests; MARK=docker or MARK=engine for those with real parts
+test: $(VENV)/.ready-dev ## run the tests; MARK=docker, MARK=engine or MARK=browser for those with real parts
 	@$(VENV)/bin/python -m pytest $(if $(value MARK),-m $(call quoted,MARK),-n $(JOBS) --dist loadgroup)
 
 check: $(VENV)/.ready-dev ## ruff, format, mypy strict, architecture tests

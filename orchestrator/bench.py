@@ -6,7 +6,7 @@ way: a cell that has ended counts where all that it rests on is proven to be as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from orchestrator import budgets, measure, steps
@@ -24,22 +24,35 @@ from orchestrator.load.client import LoadClient
 from orchestrator.report import ledger
 from orchestrator.store.runs import RunFolder
 
+Groups = Callable[[Sequence[GroupPlan]], object]
 
-def run(plan: Plan, kit: Kit, folder: RunFolder) -> bool:
+
+def nothing_more(measure: Groups) -> None:
+    """A run that ends with the groups of its plan."""
+
+
+def run(plan: Plan, kit: Kit, folder: RunFolder, then: Callable[[Groups], None] = nothing_more) -> bool:
     """Every group in turn; gives whether every cell of these came to figures that are not invalid, or to a
-    failure that is waived.
+    failure that is waived. `then` gets a function that measures more groups, before the run is over.
 
     A CellError is recorded and the next group goes on; a backend and model that have failed twice the same way are
     not tried a third time, and what the budget has no time for is left out. HostError and Interrupted end the run: after them nothing may be measured here.
     """
     began_s = perf_counter()
     store = _store(plan, kit)
-    ended: list[tuple[Result, ...]] = []
-    for coming in budgets.affordable(plan, kit, folder):
-        kit.console.say(f"group {len(ended) + 1} of {len(plan.groups)}", "dim")
-        budgets.make_room(coming, kit, store)
-        ended.append(run_group(coming[0], kit, folder, store, plan.rules.budget, ended))
+
+    def measure(groups: Sequence[GroupPlan]) -> list[tuple[Result, ...]]:
+        ended: list[tuple[Result, ...]] = []
+        some = plan.model_copy(update={"groups": tuple(groups)})
+        for coming in budgets.affordable(some, kit, folder, began_s):
+            kit.console.say(f"group {len(ended) + 1} of {len(groups)}", "dim")
+            budgets.make_room(coming, kit, store)
+            ended.append(run_group(coming[0], kit, folder, store, plan.rules.budget, ended))
+        return ended
+
+    ended = measure(plan.groups)
     tell_drift(ended, kit, folder)
+    then(measure)
     complete = _has_measured(ended) and all(_are_well(results) for results in ended)
     folder.journal("run-ended", complete=complete, took_s=perf_counter() - began_s)
     for line in ledger.lines(folder.ledger()):

@@ -18,10 +18,9 @@ from orchestrator.store.runs import RunFolder
 GIGABYTE = 10**9
 
 
-def affordable(plan: Plan, kit: Kit, folder: RunFolder) -> Iterator[tuple[GroupPlan, ...]]:
+def affordable(plan: Plan, kit: Kit, folder: RunFolder, began_s: float) -> Iterator[tuple[GroupPlan, ...]]:
     """What is still to be run, the next one first, as long as there is time; what is left out is noted. Time counts
-    over all sittings since the night last came to its end."""
-    began_s = perf_counter()
+    over all sittings since the night last came to its end; this one began at `began_s` of perf_counter."""
     budget = plan.rules.budget.minutes
     if budget is None:
         yield from (plan.groups[number:] for number in range(len(plan.groups)))

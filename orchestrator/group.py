@@ -189,6 +189,7 @@ class Group:
             plan=self._plan,
             host=self._kit.host,
             spec=spec,
+            cpus=self._cpus,
             rendered=self._kit.runtime.rendered(spec),
             weights=weights,
             steps=tuple(self._steps),
@@ -236,7 +237,7 @@ class Group:
         found = [
             *self._watch.sources(),
             sources.engine_source(lambda: self._kit.runtime.usage(deployment)),
-            sources.client_source(target.client.pid or 0),
+            sources.client_source(target.client.pids),
             sources.host_source(),
         ]
         if target.metrics is not None:

@@ -100,7 +100,7 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     backends, host = load_backends(), facts.host()
     accelerator = planning.choose_accelerator(request, backends, host)
     at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
-    traits = topology.traits(accelerator, _asked(request, accelerator, host)).model_copy(update=at_hand)
+    traits = topology.traits(accelerator, with_asked(request, accelerator, host)).model_copy(update=at_hand)
     chosen, _ = planning.choose_builds(request, backends, traits)
     runtime, notes = choose(
         request.runtime,
@@ -116,7 +116,7 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     return Prepared(planning.plan(request, backends, traits, runtime.kind, notes), runtime, host, backends)
 
 
-def _asked(request: Request, accelerator: Accelerator, host: Host) -> Host:
+def with_asked(request: Request, accelerator: Accelerator, host: Host) -> Host:
     """The host with the GPUs that the request names; a plan for a GPU host may be made on one without."""
     if accelerator is Accelerator.CPU or not host.gpus:
         return host
@@ -174,7 +174,9 @@ def carry_out(
             return folder, work(plan, kit, folder)
         except BenchError as error:
             folder.journal("run-stopped", error=str(error), exit_code=error.exit_code)
-            console.say(f"what had finished is reported in {folder.path}")
+            console.say(
+                f"what had finished is reported in {folder.path}; levelbench resume {folder.id} goes on"
+            )
             raise
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import httpx
 
 from backends.contract import FailureCause, FailureSignature, Gauge, MetricsMap
-from orchestrator import literal, retokenised
+from orchestrator import literal
 from orchestrator.console import Console
 from orchestrator.domain.article import Article, article
 from orchestrator.domain.canary import COMPARED_TOKENS, MIN_CANARY_PROMPTS, Compared, compared, references
@@ -261,12 +261,11 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
     record = target.send(spec, hear, stop)
     drawn = target.draw.drawn(mixed.drawn([x.prompt for x in record.exchanges]))
     exchanges = _known(record.exchanges, mixed, expected)
-    if uncounted(target.draw.request.dialect) and target.draw.encode is not None:
-        exchanges = retokenised.counted(exchanges, target.draw.encode)
-    if workload.as_article and target.draw.encode is not None:
-        exchanges = literal.counted(exchanges, target.draw.encode)
     if target.draw.encode is not None:
-        exchanges = recounted(exchanges, target.draw.encode)
+        stated = not uncounted(target.draw.request.dialect)
+        exchanges = recounted(exchanges, target.draw.encode, stated=stated)
+        if workload.as_article:
+            exchanges = literal.counted(exchanges, target.draw.encode)
     record = replace(record, exchanges=exchanges)
     span = Span(
         start_ns=record.start_ns,
