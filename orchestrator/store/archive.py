@@ -131,7 +131,9 @@ def export(run: RunFolder, path: Path, private: Private) -> Exported:
         (stage / PAGE).unlink()  # a page runs programs: whoever brings the run makes one of their own
         manifest = _manifest(run, stage, results)
         files.write_atomically(path, _zipped(stage, manifest))
-    left_out = [f"left out: {s.cell_id}, {s.reason}" for s in stored if s.state is State.UNFINISHED]
+    left_out = [
+        f"left out: {s.cell_id}, {s.reason}" for s in stored if s.state in (State.UNFINISHED, State.LEFT_OUT)
+    ]
     of = f"{len(manifest.scrubbed)} of {len(manifest.files)} files"
     scrubbed = (
         f"scrubbed: {of}, which its {MANIFEST} names" if manifest.scrubbed else "nothing had to be scrubbed"
