@@ -31,7 +31,7 @@ OPTIONS = $(call option,backend,BACKEND) $(call option,model,MODEL) $(call optio
 .PHONY: help bench nightly plan quantize report site history reproduce claims compare export import doctor selftest test check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s%s\n", $$1, $$2 }' Makefile
 
 bench: $(VENV)/.ready ## measure an engine: BACKEND=llama-cpp,vllm MODEL=small USERS=1,4,16 (PLAN=1 only plans)
 	@$(LEVELBENCH) $(if $(PLAN),plan,bench) $(OPTIONS)
@@ -48,7 +48,7 @@ quantize: $(VENV)/.ready ## make a portable checkpoint: MODEL=8b METHOD=awq (the
 	@$(LEVELBENCH) quantize $(call option,model,MODEL) $(call option,method,METHOD) \
 		$(call option,runtime,RUNTIME) $(call option,accelerator,ACCELERATOR) $(if $(JSON),--json)
 
-report: $(VENV)/.ready ## write and print the report of RUN= (default: the latest)
+report: $(VENV)/.ready ## write and print the reports of RUN= (default: the latest): GPU_PRICE=1.89 adds the cost per million tokens
 	@$(LEVELBENCH) report $(if $(value RUN),$(call quoted,RUN)) $(call option,gpu-price,GPU_PRICE) $(if $(JSON),--json)
 
 site: $(VENV)/.ready ## static pages over all runs: the latest matrix, series over time, every report (OUT=site)
@@ -64,7 +64,7 @@ claims: $(VENV)/.ready ## what the published benchmark says, and what the newest
 compare: $(VENV)/.ready ## hold run B= against run A=, cell by cell
 	@$(LEVELBENCH) compare $(call quoted,A) $(call quoted,B) $(if $(JSON),--json)
 
-export: $(VENV)/.ready ## put a run into one file to hand on: RUN=
+export: $(VENV)/.ready ## put a run into one file to hand on: RUN= (default: the latest)
 	@$(LEVELBENCH) export $(if $(value RUN),$(call quoted,RUN),latest) $(call option,out,OUT)
 
 import: $(VENV)/.ready ## verify an exported run and put it beside the others: FILE=
@@ -81,7 +81,7 @@ selftest: $(VENV)/.ready ## measure the load client itself: FULL=1 takes 7 min, 
 	@$(LEVELBENCH) selftest $(if $(FULL),--full) $(if $(SAVE),--save) $(call option,peers,PEERS) \
 		$(call option,shards,SHARDS) $(if $(JSON),--json)
 
-test: $(VENV)/.ready-dev ## run the tests; MARK=docker or MARK=engine for those with real parts
+test: $(VENV)/.ready-dev ## run the tests; MARK=docker, MARK=engine or MARK=browser for those with real parts
 	@$(VENV)/bin/python -m pytest $(if $(value MARK),-m $(call quoted,MARK),-n $(JOBS) --dist loadgroup)
 
 check: $(VENV)/.ready-dev ## ruff, format, mypy strict, architecture tests

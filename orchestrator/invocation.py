@@ -174,7 +174,9 @@ def carry_out(
             return folder, work(plan, kit, folder)
         except BenchError as error:
             folder.journal("run-stopped", error=str(error), exit_code=error.exit_code)
-            console.say(f"what had finished is reported in {folder.path}")
+            console.say(
+                f"what had finished is reported in {folder.path}; levelbench resume {folder.id} goes on"
+            )
             raise
 
 

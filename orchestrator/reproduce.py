@@ -124,6 +124,10 @@ def claims(runs_dir: Path, names: Sequence[str] = ()) -> tuple[ClaimRuling, ...]
 
 def compare_runs(runs_dir: Path, names: Sequence[str]) -> tuple[Comparison, ...]:
     """Every run against the first; several with commas between them are repetitions of one."""
+    if len(set(names)) < len(names):
+        raise RequestError(
+            "a run cannot be held against itself", hint="name another run, or other cells of it"
+        )
     sides = [_side(runs_dir, name) for name in names]
     return compare(sides)
 

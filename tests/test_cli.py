@@ -24,6 +24,7 @@ from orchestrator.cli.options import size_bytes
 from orchestrator.errors import BenchError, CellError, HostError, RequestError
 from orchestrator.host import facts
 from orchestrator.host.findings import Check
+from orchestrator.host.locks import host_lock
 from orchestrator.store.runs import RunFolder
 from tests.fakes.client import FakeClient
 from tests.fakes.runtime import FakeRuntime
@@ -103,6 +104,18 @@ def levelbench(*words: str, cwd: Path, **environment: str) -> subprocess.Complet
 
 
 # What was asked for: exit 2.
+
+
+def test_names_are_judged_before_the_host_is_waited_for(typed: Typed, tmp_path: Path) -> None:
+    """Who mistyped is told at once, not after the run that holds this host."""
+    lock = ("--lock", str(tmp_path / "host.lock"))
+    with host_lock(tmp_path / "host.lock", "levelbench bench"):
+        mistyped, busy = typed(*lock, "bench", "--backend", "vlm").exception, typed(*lock, "bench").exception
+
+    assert isinstance(mistyped, RequestError)
+    assert "unknown backend 'vlm'" in str(mistyped)
+    assert isinstance(busy, HostError)
+    assert "another run holds this host" in str(busy)
 
 
 @pytest.mark.parametrize("command", ["bench", "plan"])

@@ -96,6 +96,7 @@ def test_published_result_without_a_gpu(typed: Typed) -> None:
         (("reproduce", "r1", "--also", "matched"), "--also is of published results"),
         (("reproduce", "x.levelbench.zip"), "cannot read"),
         (("compare", "r1"), "one run alone"),
+        (("compare", "r1", "r1"), "held against itself"),
         (("claims", "99"), "no claim '99'"),
         (("import", "x.zip"), "cannot read"),
         (("export", "nothing"), "there is no run"),
@@ -107,6 +108,15 @@ def test_impossible_requests(typed: Typed, words: tuple[str, ...], message: str)
 
     assert isinstance(error, RequestError)
     assert message in str(error)
+
+
+@pytest.mark.parametrize("words", [("reproduce", ""), ("compare", "", "r1"), ("export", "")])
+def test_no_name_at_all_is_told(typed: Typed, words: tuple[str, ...]) -> None:
+    """As make gives it where its variable was forgotten; with what there is to name."""
+    store(typed, "r1", results.result(1000.0))
+    error = refused(typed(*words))
+
+    assert ("no run was named", "latest, or one of r1") == (str(error), error.hint)
 
 
 def test_claims_are_listed(typed: Typed) -> None:

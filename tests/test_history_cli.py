@@ -28,6 +28,7 @@ from tests.report import made
 from tests.test_bench import TRAITS
 
 ROOT = Path(__file__).resolve().parent.parent
+RATES = (1003.0, 998.0, 1011.0, 994.0, 1002.0, 989.0, 1007.0, 1000.0)
 BASE = made.result(made.cell(users=4), made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40))
 
 
@@ -52,7 +53,7 @@ def night(number: int, rate: float, image: str = "sha256:old") -> Result:
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """Nine nights, the last one slower by a sixth, with another image."""
-    for number, rate in enumerate((1003, 998, 1011, 994, 1002, 989, 1007, 1000), 1):
+    for number, rate in enumerate(RATES, 1):
         keep(tmp_path / "runs", night(number, rate), number)
     keep(tmp_path / "runs", night(9, 840, "sha256:new"), 9)
     return tmp_path / "runs"
@@ -61,6 +62,8 @@ def runs(tmp_path: Path) -> Path:
 def keep(runs: Path, result: Result, number: int) -> None:
     folder = RunFolder.create(runs, f"202611{number:02d}-020000-x", {}, cells=[result.cell])
     folder.cell(result.cell.id).save(result)
+    head = json.loads((folder.path / "run.json").read_text())
+    (folder.path / "run.json").write_text(json.dumps(head | {"created_at": result.started_at}))
 
 
 def levelbench(runs: Path, *words: str, cwd: Path = ROOT) -> tuple[int, str, str]:
@@ -87,6 +90,22 @@ def test_history_shows_the_series_and_names_the_cause(runs: Path) -> None:
     assert "▁ " in out
     assert "| regression" in out
     assert "only the engine changed: engine image sha256:old -> sha256:new" in out
+
+
+def test_the_site_shows_what_got_worse(runs: Path) -> None:
+    """From run folders alone: on the first page, and at its run in the series."""
+    code, _, err = levelbench(runs, "site", "--out", str(runs.parent / "site"))
+    index, series = ((runs.parent / "site" / name).read_text() for name in ("index.html", "series.html"))
+
+    assert 0 == code, err
+    assert "1 series: 1 worse than before." in index
+    assert "▼ worse" in index
+    assert "only the engine changed: engine image sha256:old → sha256:new" in index
+    assert "2026-11-09, llama-cpp: worse: token rate 1,000 → 840 tok/s (-16.0 %" in series
+    assert '"short":"worse -16.0 %"' in series
+    assert 'id="claims"' in index
+    assert "not measured" in index
+    assert 'id="engines"' in index
 
 
 def test_history_is_narrowed_by_what_was_asked(runs: Path) -> None:

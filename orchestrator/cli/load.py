@@ -43,7 +43,9 @@ def load(
             "--workload", help="What the other options change: load, short, stream, article, or a TOML file."
         ),
     ] = "load",
-    users: Annotated[OptionalText, typer.Option("--users", help="Loads, with commas: 10,50,100.")] = None,
+    users: Annotated[
+        OptionalText, typer.Option("--users", help="Numbers of users, with commas: 10,50,100.")
+    ] = None,
     rate: Annotated[
         OptionalText,
         typer.Option(
@@ -77,11 +79,13 @@ def load(
     ] = None,
     max_tokens: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--max-tokens", help="Longest answer."),
+        typer.Option("--max-tokens", help="Longest answer, in tokens."),
     ] = None,
-    temperature: Annotated[OptionalFloat, typer.Option("--temperature")] = None,
+    temperature: Annotated[
+        OptionalFloat, typer.Option("--temperature", help="Of the sampling; 0: greedy.")
+    ] = None,
     ignore_eos: Annotated[
-        bool, typer.Option("--ignore-eos", help="Answers of exactly --max-tokens.")
+        bool, typer.Option("--ignore-eos", help="Ask for answers of exactly --max-tokens.")
     ] = False,
     field: Annotated[
         Optional[list[str]],  # noqa: UP045

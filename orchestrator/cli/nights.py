@@ -46,7 +46,7 @@ def matrix(
     ],
     subset: Annotated[
         str,
-        typer.Option("--subset", help="Named parts of the matrix, with commas: [subset.NAME] in the file."),
+        typer.Option("--subset", help="Named parts of the matrix, with commas: \\[subset.NAME] in the file."),
     ] = "",
     only: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer reads it at run time, also on Python 3.10
@@ -56,7 +56,7 @@ def matrix(
     ] = None,
     seed: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--seed", min=0, help="Of the order; by default the file's, else drawn and noted."),
+        typer.Option("--seed", min=0, help="Seed of the order; by default the file's, else drawn and noted."),
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print cells, order, minutes and disk, and touch nothing.")
@@ -130,7 +130,10 @@ def resume(
         typer.Option("--only-failed", help="Measure again what failed, and nothing else that has ended."),
     ] = False,
     if_cut_short: Annotated[
-        bool, typer.Option("--if-cut-short", help="Else do nothing: for a unit that runs at every boot.")
+        bool,
+        typer.Option(
+            "--if-cut-short", help="Do nothing if the run has ended: for a unit that runs at every boot."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -16,7 +16,11 @@ from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice
 from orchestrator.errors import RequestError
 
 BackendNames = Annotated[
-    str, typer.Option("--backend", help="One or several, with commas: they run one after the other.")
+    str,
+    typer.Option(
+        "--backend",
+        help="One or several, with commas: they run one after the other. `levelbench backends` lists them.",
+    ),
 ]
 ModelName = Annotated[
     str,
@@ -33,16 +37,23 @@ WorkloadName = Annotated[
 ]
 UserCounts = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--users", help="Loads to measure, with commas: 10,50,100."),
+    typer.Option("--users", help="Numbers of users to measure with, with commas: 10,50,100."),
 ]
 Duration = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option("--duration", help="Seconds of each load."),
 ]
 ProfileName = Annotated[
-    Profile, typer.Option("--profile", help="Engine settings: its own defaults, or matched across engines.")
+    Profile,
+    typer.Option(
+        "--profile",
+        help="Engine settings: its own defaults; matched across engines; published: what the article's services ran.",
+    ),
 ]
-ReleaseName = Annotated[str, typer.Option("--release", help="Which pinned release of the engine.")]
+ReleaseName = Annotated[
+    str,
+    typer.Option("--release", help="Which pinned release of the engine: current, or 2024-06, the article's."),
+]
 RuntimeName = Annotated[
     RuntimeChoice,
     typer.Option("--runtime", help="auto: docker where it can serve, else a process in its own venv."),

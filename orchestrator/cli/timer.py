@@ -19,7 +19,9 @@ from orchestrator.invocation import Place
 @app.command(name="install-timer")
 def install_timer(
     context: typer.Context,
-    matrix: Annotated[str, typer.Argument(help="The matrix that every night runs: a file, or article.")],
+    matrix: Annotated[
+        str, typer.Argument(help="The matrix that every night runs: a TOML file, or article, small.")
+    ],
     at: Annotated[str, typer.Option("--at", help="When, on this host's clock: HH:MM.")] = "02:00",
     for_user: Annotated[
         bool, typer.Option("--user", help="Units of this user's own systemd, instead of the host's.")

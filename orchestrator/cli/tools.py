@@ -33,6 +33,7 @@ from orchestrator.errors import HostError
 from orchestrator.host.findings import Level, lines
 from orchestrator.invocation import Place
 from orchestrator.report import backends as comparison
+from orchestrator.selftest.peers import PEERS
 from orchestrator.selftest.run import chosen, keep, measure
 from orchestrator.selftest.show import summary
 from quantize.methods import METHODS
@@ -99,7 +100,11 @@ def selftest(
     ] = False,
     save: Annotated[bool, typer.Option("--save", help="Keep it for the provenance of later runs.")] = False,
     peers: Annotated[
-        str, typer.Option("--peers", help="Other clients to compare with: aiperf or aiperf=/path/to/aiperf.")
+        str,
+        typer.Option(
+            "--peers",
+            help=f"Other clients to compare with, with commas: {', '.join(PEERS)}; or aiperf=/path/to/aiperf.",
+        ),
     ] = "",
     shards: Annotated[int, typer.Option("--shards", min=1, help="Processes of the load client.")] = 1,
     as_json: AsJson = False,

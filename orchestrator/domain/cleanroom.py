@@ -339,10 +339,8 @@ def _learning(gpu: GpuState, known: Known) -> Iterator[str]:
 def _busy(host: HostState, known: Known) -> Iterator[str]:
     usual = min(known.others_cpus, default=0.0)
     if host.others_cpus is not None and host.others_cpus > usual + CPU_SHARE * host.cpus:
-        yield (
-            f"others use {host.others_cpus:.1f} of {host.cpus} CPUs before the load, "
-            f"the least that was seen here is {usual:.1f}"
-        )
+        seen = f"the least that was seen here is {usual:.1f}" if known.others_cpus else "at first sight"
+        yield (f"others use {host.others_cpus:.1f} of {host.cpus} CPUs before the load, {seen}")
 
 
 def _having(process: GpuProcess) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from backends.contract import Accelerator, FailureCause, ServeSpec, Value
-from orchestrator.domain.cell import Cell, Role
+from orchestrator.domain.cell import Cell, Load, Role
 from orchestrator.domain.content import digest
 from orchestrator.domain.intervals import Bounds
 from orchestrator.domain.metrics import Metrics
@@ -68,8 +68,7 @@ class Entry(Value):
     model: str
     profile: str | None
     workload: str
-    users: int
-    system_prompt: str
+    load: Load
     accelerator: Accelerator | None
     runtime: str
     role: Role = Role.MEASURED
@@ -92,8 +91,8 @@ def entry(run: str, result: Result, *, sibling: Provenance | None, serve: ServeS
         cell=cell.id,
         group=group.id,
         cell_key=cell_key(cell),
-        hardware_key=None if on is None else _short(_hardware(on, group.accelerator)),
-        hardware="unknown" if on is None else ", ".join(_hardware(on, group.accelerator)),
+        hardware_key=None if on is None else _short(hardware(on, group.accelerator)),
+        hardware="unknown" if on is None else ", ".join(hardware(on, group.accelerator)),
         method=result.method,
         started_at=result.started_at,
         backend=group.backend,
@@ -102,8 +101,7 @@ def entry(run: str, result: Result, *, sibling: Provenance | None, serve: ServeS
         model=group.model,
         profile=group.profile.value if group.profile else None,
         workload=group.workload.id,
-        users=cell.load.users,
-        system_prompt=cell.load.system_prompt.value,
+        load=cell.load,
         accelerator=group.accelerator,
         runtime=group.runtime.value,
         role=group.role,
@@ -135,7 +133,7 @@ def _short(value: Any) -> str:
     return digest(value).removeprefix("sha256:")[:16]
 
 
-def _hardware(host: Host, accelerator: Accelerator | None) -> Sequence[str]:
+def hardware(host: Host, accelerator: Accelerator | None) -> Sequence[str]:
     """In words, without what software can change. GPUs only where the engine could use them."""
     gpus = [] if accelerator is Accelerator.CPU else [gpu.name for gpu in host.gpus]
     step = 2 ** max(0, host.memory_bytes.bit_length() - _MEMORY_BITS)

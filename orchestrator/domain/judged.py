@@ -185,12 +185,12 @@ def _last_good(valid: Sequence[Entry], flagged: Sequence[Judgement]) -> Entry | 
     return next((entry for entry in reversed(valid) if entry.run in names), None)
 
 
-def _place(entry: Entry) -> tuple[str, str, str, str, int, str]:
+def _place(entry: Entry) -> tuple[str, str, str, str, float, str]:
     return (
         entry.backend,
         entry.model,
         entry.workload,
-        entry.system_prompt,
-        entry.users,
+        entry.load.system_prompt.value,
+        entry.load.size,
         entry.hardware,
     )

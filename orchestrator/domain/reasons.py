@@ -51,7 +51,7 @@ TEXTS = {
     Reason.NO_TOKENS: "no token arrived in the measured window",
     Reason.ERRORS: "{share:.1%} of requests failed: {kinds}",
     Reason.ERRORS_IN_RAMP: "{failed} of {of} requests failed in the ramp or the drain, outside of the measured window",
-    Reason.FEW_REQUESTS: "only {n} requests were completed in the measured window, {needed} are needed",
+    Reason.FEW_REQUESTS: "only {n} of the {needed} requests that are needed were completed in the measured window",
     Reason.USERS_DIED: "{n} of {of} users stopped before the end of measuring",
     Reason.LOAD_NOT_REACHED: "{got:.1f} of {asked:g} {what}",
     Reason.SENT_LATE: "requests were sent {late_ms:.0f} ms ({of}) after they were due",

@@ -16,6 +16,7 @@ from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
 from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.verdict import Verdict
+from orchestrator.domain.windows import Span
 
 METHOD = 3
 SCHEMA = 3
@@ -89,6 +90,7 @@ class Result(Value):
     method: int = METHOD
     cell: Cell
     started_at: str = Field(description="wall clock, UTC, ISO 8601; for people, never for arithmetic")
+    span: Span | None = Field(default=None, description="on the clock of the raw records")
     metrics: Metrics | None = None
     evidence: Evidence = NOBODY_LOOKED
     verdict: Verdict | None = None

@@ -76,7 +76,7 @@ def host_lock(
         elif not _taken(descriptor):
             raise HostError(
                 f"another run holds this host: {holder(path)}",
-                hint="wait for it (--wait) or end it; two runs at a time would measure each other",
+                hint="wait for it (--wait, WAIT=1) or end it; two runs at a time would measure each other",
             )
         with _owned(descriptor, path, owner_text):
             yield

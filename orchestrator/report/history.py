@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,11 @@ from orchestrator.domain.judged import Difference, Judged, parts
 from orchestrator.domain.reruns import Cause, Changed, Conclusion, Kind
 from orchestrator.domain.result import Result
 from orchestrator.domain.series import Change, Judgement, Trend, Watched
+from orchestrator.domain.turns import Turn
+from orchestrator.domain.workload import SystemPrompt
 from orchestrator.report import layout, units
 from orchestrator.report.figures import TOKEN_RATE, TTFT_MEAN, level
+from orchestrator.report.groups import counted
 from orchestrator.report.records import Stored
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -26,6 +30,7 @@ _NAMES = {
     Watched.TTFT_P95: ("p95 TTFT", "ms", 1e3),
     Watched.ITL_MEAN: ("mean ITL", "ms", 1e3),
 }
+AGAIN = ("cell", "measured again", "verdict", TOKEN_RATE.title, TTFT_MEAN.title)
 _AGAIN = {Kind.AGAIN: "as it is", Kind.LAST_GOOD: "with the engine of before"}
 _DIGESTS = (Trait.IMAGE, Trait.BASE_IMAGE, Trait.ARGV, Trait.ENV, Trait.WEIGHTS, Trait.PACKAGES)
 _DIGEST_SHOWN = 19  # of sha256:0123456789ab
@@ -35,11 +40,12 @@ def page(judged: Sequence[Judged], *, faults: Sequence[str] = ()) -> str:
     """Everything, regressions first among the findings."""
     if not judged:
         return "\n\n".join(["no result in these runs yet", *_told(faults)]) + "\n"
-    headings = ("cell", "runs", "tok/s over time", "newest tok/s", "newest TTFT (ms)", "verdict")
-    rows = [_row(one) for one in judged]
+    headings = ("cell", "verdict", "runs", "tok/s over time", "newest tok/s", "newest TTFT (ms)")
+    titles = Counter(name(one.newest) for one in judged)
+    rows = [_row(one, alone=titles[name(one.newest)] == 1) for one in judged]
     found = findings(judged)
     news = layout.bullets(found) if found else "no regression and no improvement"
-    return "\n\n".join([layout.table(headings, rows, texts=1), news, *_told(faults)]) + "\n"
+    return "\n\n".join([layout.table(headings, rows, texts=2), news, *_told(faults)]) + "\n"
 
 
 def findings(judged: Sequence[Judged], known: Mapping[str, Conclusion] = {}) -> list[str]:
@@ -57,23 +63,46 @@ def changes(found: Sequence[Changed], reruns: Sequence[Stored]) -> list[str]:
     if not found:
         return []
     lines = [f"{layout.escape(one.found)}; **{conclusion(one.conclusion)}**" for one in found]
+    rows = again(found, reruns)
+    table = [layout.table(AGAIN, rows, texts=3)] if rows else []
+    return [f"## {changed(found)}", layout.bullets(lines), *table]
+
+
+def changed(found: Sequence[Changed]) -> str:
+    """How many cells, and how many of them a second run has confirmed."""
+    confirmed = sum(bool(one.conclusion.confirmed) for one in found)
+    return f"{units.count(len(found), 'cell')} changed since earlier runs, {confirmed} confirmed"
+
+
+def again(found: Sequence[Changed], reruns: Sequence[Stored]) -> list[list[str]]:
+    """What was measured again, a row each, under AGAIN."""
     measured = {stored.cell_id: stored.result for stored in reruns if stored.result is not None}
-    rows = [
+    return [
         [one.cell, _AGAIN[kind], *_figures(measured[name])]
         for one in found
         for kind, name in one.reruns.items()
         if name in measured
     ]
-    headings = ("cell", "measured again", "verdict", TOKEN_RATE.title, TTFT_MEAN.title)
-    confirmed = sum(bool(one.conclusion.confirmed) for one in found)
-    title = f"## {units.count(len(found), 'cell')} changed since earlier runs, {confirmed} confirmed"
-    return [title, layout.bullets(lines), *([layout.table(headings, rows, texts=3)] if rows else [])]
 
 
 def finding(one: Judged) -> str:
     """What changed, by how much and since when, and what else had changed."""
+    return f"{one.trend.value}: {name(one.newest)}: {change(one)}"
+
+
+def change(one: Judged) -> str:
+    """The same without the cell's name."""
     texts = [one.reason] if one.reason else [_change(judgement) for judgement in one.flagged]
-    return f"{one.trend.value}: {name(one.newest)}: {'; '.join(texts)}; {differences(one.differences)}"
+    return f"{'; '.join(texts)}; {differences(one.differences)}"
+
+
+def turn(of: Turn) -> str:
+    """Where a series became another one, as a sentence."""
+    before, after = (units.count(n, "run") for n in of.runs)
+    return (
+        f"{_levels(of.figure, of.before, of.after)} ({_share(of.change)}), {after} against {before}; "
+        f"{differences(of.differences)}"
+    )
 
 
 def verdict(one: Judged) -> str:
@@ -118,8 +147,8 @@ def sparkline(values: Sequence[float]) -> str:
 
 def name(of: Entry) -> str:
     """A cell as a person says it."""
-    words = [of.backend, of.version, of.model, of.workload, units.count(of.users, "user")]
-    if of.system_prompt == "with":
+    words = [of.backend, of.version, of.model, of.workload, counted([of.load])]
+    if of.load.system_prompt is SystemPrompt.WITH:
         words.append("system prompt")
     return " ".join(words)
 
@@ -165,29 +194,34 @@ def _figures(result: Result) -> list[str]:
     return [verdict, TOKEN_RATE.figure(result), TTFT_MEAN.figure(result)]
 
 
-def _row(one: Judged) -> list[str]:
+def _row(one: Judged, *, alone: bool) -> list[str]:
+    """Where a person would say the same of two cells, their full names tell them apart."""
     rates, ttfts = one.series.points(Watched.TOKEN_RATE), one.newest.figures.get(Watched.TTFT_MEAN)
     rate = one.newest.figures.get(Watched.TOKEN_RATE)
     valid, of = len(one.series.valid), len(one.series.entries)
     return [
-        name(one.newest),
+        name(one.newest) if alone else f"{name(one.newest)} ({one.newest.cell})",
+        verdict(one),
         f"{valid}" if valid == of else f"{valid} of {of}",
         sparkline([point.value for point in rates]),
         units.number(rate.value if rate else None),
         units.ms(ttfts.value if ttfts else None),
-        verdict(one),
     ]
 
 
 def _change(judgement: Judgement) -> str:
-    called, unit, scale = _NAMES[judgement.figure]
     newest, before = judgement.newest, judgement.before
     assert newest is not None  # noqa: S101 - a change is of a newest run
     assert before is not None  # noqa: S101 - against what was before
     assert judgement.change is not None  # noqa: S101
-    levels = f"{units.number(before * scale)} -> {units.number(newest.value * scale)} {unit}"
     since = f"since {judgement.since}, against {units.count(len(judgement.baseline), 'run')}"
-    return f"{called} {levels} ({_share(judgement.change)}) {since}"
+    levels = _levels(judgement.figure, before, newest.value)
+    return f"{levels} ({_share(judgement.change)}) {since}"
+
+
+def _levels(figure: Watched, before: float, after: float) -> str:
+    called, unit, scale = _NAMES[figure]
+    return f"{called} {units.number(before * scale)} -> {units.number(after * scale)} {unit}"
 
 
 def _share(change: Change) -> str:

@@ -119,8 +119,9 @@ def export(run: RunFolder, path: Path, private: Private) -> Exported:
         manifest = _manifest(run, stage, results)
         files.write_atomically(path, _zipped(stage, manifest))
     left_out = [f"left out: {s.cell_id}, {s.reason}" for s in stored if s.state is State.UNFINISHED]
+    of = f"{len(manifest.scrubbed)} of {len(manifest.files)} files"
     scrubbed = (
-        f"scrubbed: {', '.join(manifest.scrubbed)}" if manifest.scrubbed else "nothing had to be scrubbed"
+        f"scrubbed: {of}, which its {MANIFEST} names" if manifest.scrubbed else "nothing had to be scrubbed"
     )
     return Exported(files.sha256(path), (*left_out, scrubbed))
 

@@ -13,16 +13,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from backends import load_backends
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.ledger import Ledger, ledger
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.reruns import Changed
 from orchestrator.errors import RequestError, unknown
-from orchestrator.report import markdown, rows
+from orchestrator.report import markdown, qualitative, rows
 from orchestrator.report.cost import Price
 from orchestrator.report.html import page as html
 from orchestrator.report.html import render
-from orchestrator.report.html.values import Page
+from orchestrator.report.html.values import EMPTY, Page, Table
 from orchestrator.report.records import RunRecord, Stored
 from orchestrator.store import files
 from orchestrator.store.cells import CellFolder
@@ -104,6 +105,8 @@ class RunFolder:
             known = [p.parent.name for p in root.glob(f"*/{RUN}") if p.parent.name != LATEST]
             if not known:
                 raise RequestError(f"there is no run in {root} yet", hint="make one: make bench")
+            if not run_id:
+                raise RequestError("no run was named", hint=f"{LATEST}, or one of {', '.join(sorted(known))}")
             raise unknown("run", run_id, known)
         return cls.open(root / run_id)
 
@@ -218,7 +221,8 @@ class RunFolder:
     def page(self, record: RunRecord, price: Price | None = None) -> Page:
         """What report.html shows; it takes the raw records of one cell after the other."""
         measured = {s.cell_id: s.result for s in record.cells if s.result is not None}
-        return html.page(record, {name: self.cell(name).trace(of) for name, of in measured.items()}, price)
+        traces = {name: self.cell(name).trace(of) for name, of in measured.items()}
+        return html.page(record, traces, price, compared=_compared(record))
 
     def head(self) -> dict[str, Any]:
         """When it was begun, its plan, and the cells that it names. RequestError where that cannot be read."""
@@ -228,6 +232,15 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             hint = "it was not written by levelbench, or was altered since"
             raise RequestError(f"cannot read {self.path / RUN}: {error}", hint=hint) from error
+
+
+def _compared(record: RunRecord) -> Table:
+    """Of a comparison's engines, what the article's qualitative table told."""
+    used = {stored.cell.group.backend for stored in record.cells if stored.cell is not None}
+    known = [backend for name, backend in load_backends().items() if name in used]
+    if len(known) < 2:  # noqa: PLR2004
+        return EMPTY
+    return Table(qualitative.HEADINGS, qualitative.rows(known), texts=len(qualitative.HEADINGS))
 
 
 def load(path: Path) -> RunRecord:

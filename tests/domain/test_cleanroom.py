@@ -282,6 +282,7 @@ def test_leftovers_and_missing_memory_are_in_the_way_on_a_cpu() -> None:
 def test_busy_cpus_are_remarked_against_what_was_least_here() -> None:
     """A twentieth of the host's CPUs more than others usually take; never an obstacle."""
     usual = Known(others_cpus=(0.6, 0.3, 2.0))
+    first = cleanroom.remarks([Snapshot(elapsed_s=0, host=host(others_cpus=9.0))], Known(), Wanted())
 
     def remarks(others_cpus: float | None) -> tuple[str, ...]:
         return cleanroom.remarks([Snapshot(elapsed_s=0, host=host(others_cpus=others_cpus))], usual, Wanted())
@@ -289,6 +290,7 @@ def test_busy_cpus_are_remarked_against_what_was_least_here() -> None:
     assert () == remarks(1.1)
     assert () == remarks(None)
     assert ("others use 1.2 of 16 CPUs before the load, the least that was seen here is 0.3",) == remarks(1.2)
+    assert ("others use 9.0 of 16 CPUs before the load, at first sight",) == first
 
 
 @given(st.lists(st.integers(0, CARD), min_size=1, max_size=30))

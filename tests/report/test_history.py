@@ -69,11 +69,21 @@ def test_the_page_shows_every_series_and_news_first() -> None:
     table, news, faults = page.strip().split("\n\n")
 
     assert ["steady", "improvement", "regression", "4 more runs needed"] == [
-        row.split("|")[-2].strip() for row in table.splitlines()[2:]
+        row.split("|")[2].strip() for row in table.splitlines()[2:]
     ]
     assert ["- regression", "- improvement"] == [line.split(":")[0] for line in news.splitlines()]
     assert "- not read: 20261101-x: broken" == faults
     assert "nothing that is noted has changed" in news
+
+
+def test_rows_that_a_person_would_call_the_same_are_told_apart() -> None:
+    """By the cell's whole name, and only those."""
+    alone, beside = (
+        history.page(judged).splitlines()[2].split("|")[1] for judged in ([WORSE], [WORSE, BETTER])
+    )
+
+    assert "(" not in alone
+    assert f"({WORSE.newest.cell})" in beside
 
 
 def test_nothing_yet_is_said() -> None:

@@ -140,7 +140,12 @@ def test_the_same_run_gives_the_same_bytes(run: RunFolder, file: Path, tmp_path:
     with zipfile.ZipFile(again) as found:
         assert {(1980, 1, 1, 0, 0, 0)} == {info.date_time for info in found.infolist()}
     assert "left out" in made_again.told[0]
-    assert "logs/engine.log" in made_again.told[-1]
+    manifest = json.loads(contents(again)[MANIFEST])
+    told = (
+        f"scrubbed: {len(manifest['scrubbed'])} of {len(manifest['files'])} files, which its {MANIFEST} names"
+    )
+    assert told == made_again.told[-1]
+    assert "logs/engine.log" in manifest["scrubbed"]
 
 
 def test_what_is_not_private_is_byte_by_byte_the_same(run: RunFolder, file: Path) -> None:
