@@ -291,6 +291,16 @@ def test_room_is_made_for_what_has_to_be_built(rig: Rig, tmp_path: Path) -> None
     assert [] == rig.runtime.shelf
 
 
+def test_no_image_goes_for_what_is_measured_again(rig: Rig, tmp_path: Path) -> None:
+    """One of an earlier build is what it is there for."""
+    (planned,) = rig.plan().groups
+    group = planned.group.model_copy(update={"role": Role.CONFIRM})
+    rig.runtime.shelf = [OLD]
+    budgets.make_room([planned.model_copy(update={"group": group})], rig.kit(), Store(tmp_path, 1))
+
+    assert [OLD] == rig.runtime.shelf
+
+
 @pytest.mark.parametrize(
     ("host", "night_gb", "limit"),
     [(None, None, None), (5, None, 5), (None, 2, 2 * 10**9), (5, 2, 5), (3 * 10**9, 2, 2 * 10**9)],
