@@ -106,12 +106,14 @@ class Order:
 @dataclass(frozen=True, slots=True)
 class Store:
     """The part of the cache that is addressed by content. `needed` are beginnings of names that the present
-    plan may still ask for; with what has been `used`, they never have to make room."""
+    plan may still ask for; with what has been `used`, they never have to make room. `beside` tells what else counts
+    towards the limit, in bytes: images, which have an order of their own in which they go."""
 
     cache_dir: Path
     limit_bytes: int | None = None
     needed: tuple[str, ...] = ()
     used: set[Path] = field(default_factory=set)
+    beside: Callable[[], int] = lambda: 0
 
     def provide(self, order: Order, make: Callable[[Path], Making], progress: Progress) -> Artifact:
         """The artifact, from before or made now into the folder that `make` is given."""
@@ -141,13 +143,12 @@ class Store:
         """Keep the limit, if there is one, with so many bytes to come; told where it cannot be kept."""
         if self.limit_bytes is None:
             return
+        more_bytes += self.beside()
         for name in trim(self.cache_dir, self.limit_bytes - more_bytes, keep=self._is_needed):
             progress(f"removed {name} from the cache: it was used least recently")
-        held_bytes = sum(entry.size_bytes for entry in entries(self.cache_dir)) + more_bytes
-        if held_bytes > self.limit_bytes:
-            text = (
-                f"the cache takes {gigabytes(held_bytes)}, above its limit of {gigabytes(self.limit_bytes)}"
-            )
+        all_bytes = held_bytes(self.cache_dir) + more_bytes
+        if all_bytes > self.limit_bytes:
+            text = f"the cache takes {gigabytes(all_bytes)}, above its limit of {gigabytes(self.limit_bytes)}"
             progress(f"{text}: all of it is needed or in use")
 
     def _is_needed(self, entry: Entry) -> bool:
@@ -181,6 +182,11 @@ def entries(cache_dir: Path) -> list[Entry]:
     folders = [p for name in kinds for p in (cache_dir / name).glob("*") if p.is_dir()]
     found = [Entry(path=p, home=_home(p), used_s=_used_s(p), size_bytes=folder_bytes(p)) for p in folders]
     return sorted(found, key=lambda entry: entry.used_s)
+
+
+def held_bytes(cache_dir: Path) -> int:
+    """What the store takes."""
+    return sum(entry.size_bytes for entry in entries(cache_dir))
 
 
 def trim(

@@ -9,7 +9,7 @@ from orchestrator.domain import content
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.content import Content
 from orchestrator.domain.plan import GroupPlan
-from orchestrator.domain.provenance import Host
+from orchestrator.domain.provenance import CpuSets, Host
 from orchestrator.domain.result import METHOD, StepRecord
 from orchestrator.load.draw import Draw
 from orchestrator.report.records import State, Stored
@@ -23,6 +23,7 @@ class Basis:
     plan: GroupPlan
     host: Host
     spec: DeploymentSpec
+    cpus: CpuSets
     rendered: Rendered
     weights: Artifact
     steps: tuple[StepRecord, ...]
@@ -41,6 +42,8 @@ class Basis:
             requests=content.requests(self.plan.request),
             workload=content.workload(cell),
             hardware=content.hardware(self.host),
+            gpus=self.spec.gpus,
+            cpus=content.cpus(self.cpus),
         )
 
     def against(self, cell: Cell, stored: Stored) -> tuple[str, ...]:

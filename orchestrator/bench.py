@@ -6,65 +6,100 @@ way: a cell that has ended counts where all that it rests on is proven to be as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
-from orchestrator import measure, steps
+from orchestrator import budgets, measure, steps
 from orchestrator.artifacts import Store
 from orchestrator.domain import attempts, drift
 from orchestrator.domain.cell import Role
 from orchestrator.domain.cleanroom import Moment
+from orchestrator.domain.matrix import Budget
 from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.domain.result import Phase, Result
 from orchestrator.errors import CellError
 from orchestrator.group import Group
 from orchestrator.kit import Kit
 from orchestrator.load.client import LoadClient
+from orchestrator.report import ledger
 from orchestrator.store.runs import RunFolder
 
+Groups = Callable[[Sequence[GroupPlan]], object]
 
-def run(plan: Plan, kit: Kit, folder: RunFolder) -> bool:
-    """Every group in turn; gives whether every cell came to figures that are not invalid.
+
+def nothing_more(measure: Groups) -> None:
+    """A run that ends with the groups of its plan."""
+
+
+def run(plan: Plan, kit: Kit, folder: RunFolder, then: Callable[[Groups], None] = nothing_more) -> bool:
+    """Every group in turn; gives whether every cell of these came to figures that are not invalid, or to a
+    failure that is waived. `then` gets a function that measures more groups, before the run is over.
 
     A CellError is recorded and the next group goes on; a backend and model that have failed twice the same way are
-    not tried a third time. HostError and Interrupted end the run: after them nothing may be measured here.
+    not tried a third time, and what the budget has no time for is left out. HostError and Interrupted end the run: after them nothing may be measured here.
     """
+    began_s = perf_counter()
     store = _store(plan, kit)
-    ended: list[tuple[Result, ...]] = []
-    for number, group in enumerate(plan.groups, 1):
-        kit.console.say(f"group {number} of {len(plan.groups)}", "dim")
-        ended.append(run_group(group, kit, folder, store, ended))
+
+    def measure(groups: Sequence[GroupPlan]) -> list[tuple[Result, ...]]:
+        ended: list[tuple[Result, ...]] = []
+        some = plan.model_copy(update={"groups": tuple(groups)})
+        for coming in budgets.affordable(some, kit, folder, began_s):
+            kit.console.say(f"group {len(ended) + 1} of {len(groups)}", "dim")
+            budgets.make_room(coming, kit, store)
+            ended.append(run_group(coming[0], kit, folder, store, plan.rules.budget, ended))
+        return ended
+
+    ended = measure(plan.groups)
     tell_drift(ended, kit, folder)
-    complete = all(_are_sound(results) for results in ended)
-    folder.journal("run-ended", complete=complete)
+    then(measure)
+    complete = _has_measured(ended) and all(_are_well(results) for results in ended)
+    folder.journal("run-ended", complete=complete, took_s=perf_counter() - began_s)
+    for line in ledger.lines(folder.ledger()):
+        kit.console.say(line)
     return complete
 
 
 def run_alone(plan: Plan, kit: Kit, folder: RunFolder) -> bool:
     """The only group of the plan, for somebody else's run, which goes on after it; gives whether every cell is sound."""
     (group,) = plan.groups
-    return _are_sound(run_group(group, kit, folder, _store(plan, kit)))
+    store = _store(plan, kit)
+    budgets.make_room((group,), kit, store)
+    return _are_well(run_group(group, kit, folder, store, plan.rules.budget))
 
 
 def _store(plan: Plan, kit: Kit) -> Store:
-    store = Store(kit.cache_dir, kit.cache_limit_bytes, tuple(n for g in plan.groups for n in steps.names(g)))
+    needed = tuple(n for g in plan.groups for n in steps.names(g))
+    store = Store(
+        kit.cache_dir, budgets.limit_bytes(plan, kit), needed, beside=lambda: budgets.images_bytes(kit)
+    )
     store.sweep()
     return store
 
 
-def _are_sound(results: Sequence[Result]) -> bool:
-    """Whether all have figures, and none that their own verdict calls invalid: those are as good as none."""
-    return all(r.metrics is not None and (r.verdict is None or not r.verdict.is_invalid) for r in results)
+def _has_measured(ended: Sequence[tuple[Result, ...]]) -> bool:
+    """Whether anything but control cells was run: a night that had no time at all is not well."""
+    return any(r.cell.group.role is not Role.CONTROL for results in ended for r in results)
+
+
+def _are_well(results: Sequence[Result]) -> bool:
+    """Whether all have sound figures, or failed as it was known that they would."""
+    return all(r.is_sound or (r.failure is not None and r.failure.waived is not None) for r in results)
 
 
 def run_group(
-    plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store, before: Sequence[tuple[Result, ...]] = ()
+    plan: GroupPlan,
+    kit: Kit,
+    folder: RunFolder,
+    store: Store,
+    budget: Budget,
+    before: Sequence[tuple[Result, ...]] = (),
 ) -> tuple[Result, ...]:
     """One deployment and all its cells, whose results it gives; `before` are those of the groups before it."""
     kit.console.say(f"{plan.group.id}: {plan.group.version}, {plan.group.runtime.value}", "bold")
     began_s = perf_counter()
     folder.journal("group-began", group=plan.group.id, role=plan.group.role.value)
-    group = Group(plan, kit, folder, store)
+    group = Group(plan, kit, folder, store, budget)
     if group.ends.all_failed:
         kit.console.say("  every cell has failed before: --only-failed tries them again", "yellow")
     elif like := attempts.hopeless(plan.group, before):

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from orchestrator.basis import Basis
 from orchestrator.console import Console
+from orchestrator.domain import waivers
 from orchestrator.domain.cell import Cell
 from orchestrator.domain.exchange import Exchange
 from orchestrator.domain.plan import GroupPlan
 from orchestrator.domain.result import Failure, Phase, Placed, Result, StepRecord
 from orchestrator.domain.telemetry import Sample
 from orchestrator.report.records import State
-from orchestrator.store.runs import RunFolder, utc_now
+from orchestrator.store.runs import RunFolder, today, utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,9 @@ class Ends:
         exchanges: Sequence[Exchange] | None = None,
         samples: Sequence[Sample] | None = None,
     ) -> None:
+        told = len(result.notes)
         result = result.model_copy(update={"placed": self.placed})
+        result = waivers.applied(result, self.plan.waivers.get(result.cell.load.id, ()), today())
         self.folder.cell(result.cell.id).save(
             result,
             exchanges=exchanges,
@@ -82,7 +85,9 @@ class Ends:
             engine_log=self.log_path,
         )
         self.ended[result.cell.id] = result
-        self.folder.journal("cell-ended", cell=result.cell.id, **_told(result))
+        self.folder.journal("cell-ended", cell=result.cell.id, **_told(result), waivers=result.notes[told:])
+        for note in result.notes[told:]:
+            self.console.say(f"    {result.cell.load.id}: {note}", "yellow")
 
     def fail(
         self,
@@ -112,5 +117,7 @@ def _told(result: Result) -> dict[str, object]:
     failure = result.failure
     if failure is None:
         return {"failed": False, "verdict": result.verdict.level.value if result.verdict else None}
-    told = {"phase": failure.phase.value, "cause": failure.cause.value}
+    told: dict[str, object] = {"phase": failure.phase.value, "cause": failure.cause.value}
+    if failure.waived is not None:
+        told |= {"waived": failure.waived.reason, "until": failure.waived.until}
     return {"failed": True, "skipped": failure.skipped, **told}

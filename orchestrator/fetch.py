@@ -105,6 +105,7 @@ def _failure(job: Job, end: JobEnd) -> BenchError:
         return CellError(
             f"the fetch of {what} {end.late}",
             hint="check the network and the proxy, then try again: what came is kept and resumed",
+            cause=FailureCause.DOWNLOAD,
             log_tail=log_tail,
         )
     if end.state.exit_code == hub.GATED:
@@ -129,5 +130,6 @@ def _failure(job: Job, end: JobEnd) -> BenchError:
     return CellError(
         f"{what} could not be fetched: {said or f'it ended with {end.state.exit_code}'}",
         hint="check the network, the proxy and the disk, then try again: what came is kept and resumed",
+        cause=FailureCause.DOWNLOAD,
         log_tail=log_tail,
     )

@@ -20,6 +20,7 @@ from orchestrator.domain.cell import Cell
 from orchestrator.domain.cleanroom import Cleared, Moment, Wanted
 from orchestrator.domain.gpus import chosen
 from orchestrator.domain.looks import Sighting
+from orchestrator.domain.matrix import Budget
 from orchestrator.domain.plan import GroupPlan
 from orchestrator.domain.provenance import Gpu, Image, Provenance
 from orchestrator.domain.result import Failure, Phase, StepRecord
@@ -32,6 +33,7 @@ from orchestrator.host.pinning import pinned
 from orchestrator.host.telemetry import Telemetry
 from orchestrator.host.watch import GpuWatch
 from orchestrator.kit import Kit
+from orchestrator.limits import Limits
 from orchestrator.load.client import LoadClient
 from orchestrator.load.draw import Draw
 from orchestrator.passing import passed
@@ -45,7 +47,7 @@ from orchestrator.store.runs import RunFolder
 class Group:
     """One group while it runs: its phases' times, the phase it is in, the cells that have ended."""
 
-    def __init__(self, plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store) -> None:
+    def __init__(self, plan: GroupPlan, kit: Kit, folder: RunFolder, store: Store, budget: Budget) -> None:
         self._plan = plan
         self._kit = kit
         self._folder = folder
@@ -65,6 +67,7 @@ class Group:
             environment=kit.environment,
             token=kit.token,
         )
+        self._limits = Limits(plan, budget, kit.interrupts, self._log_path)
         self._cpus = topology.cpu_sets(self._uuids)
         self._cleared: Cleared | None = None
         self._befell = ""
@@ -81,7 +84,7 @@ class Group:
         self._folder.journal("phase-began", group=self._plan.group.id, phase=name)
         began_s = perf_counter()
         try:
-            with self._kit.console.phase(name):
+            with self._kit.console.phase(name), self._limits.within(phase):
                 yield
         except BaseException:
             took_s = perf_counter() - began_s
@@ -186,6 +189,7 @@ class Group:
             plan=self._plan,
             host=self._kit.host,
             spec=spec,
+            cpus=self._cpus,
             rendered=self._kit.runtime.rendered(spec),
             weights=weights,
             steps=tuple(self._steps),
@@ -215,13 +219,14 @@ class Group:
 
     def climb(self, deployment: Deployment) -> None:
         """Up the readiness ladder, from a live process to the right model; then that of a layer before it."""
-        specs = [(deployment.engine, self._backend.ready(self._build))]
+        specs = [(deployment.engine, self._limits.ready(self._backend.ready(self._build)))]
         specs += [(deployment, self._plan.layer_ready)] if self._plan.layer_ready else []
         for seen, spec in specs:
             ladder = Ladder(
                 spec=spec,
                 served_name=self._plan.model.traits.served_name,
                 signatures=self._backend.failures(self._build),
+                silence_s=self._limits.silence_s,
             )
             wait_until_ready(self._kit.runtime, seen, ladder, progress=self._kit.console.step)
 
@@ -232,7 +237,7 @@ class Group:
         found = [
             *self._watch.sources(),
             sources.engine_source(lambda: self._kit.runtime.usage(deployment)),
-            sources.client_source(target.client.pid or 0),
+            sources.client_source(target.client.pids),
             sources.host_source(),
         ]
         if target.metrics is not None:

@@ -1,14 +1,18 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the first signal ends the run by an exception, none skips a teardown."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first signal ends the run by an exception, none skips a teardown. And
+deadlines, which end what hangs in the same way."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from threading import Timer, main_thread
 from types import FrameType
 
-from orchestrator.errors import Interrupted
+from orchestrator.errors import BenchError, Interrupted
 
+# A deadline comes as a signal too: it ends whatever call the main thread waits in
+LATE = signal.SIGUSR2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -28,6 +32,8 @@ class Interrupts:
         self._depth = 0
         self._pending: str | None = None
         self._raised = False
+        self._late: Callable[[], BenchError] | None = None
+        self._is_late = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -51,13 +57,47 @@ class Interrupts:
             yield
         finally:
             self._depth -= 1
-        if self._depth == 0 and self._pending is not None:
-            self._raise(self._pending)
+        if self._depth == 0:
+            self.check()
+
+    @contextmanager
+    def within(self, limit_s: float | None, late: Callable[[], BenchError]) -> Iterator[None]:
+        """Raise what `late` makes once the block has taken so long; inside `deferred()` that is noted, and raised at
+        the next check or at the end. Blocks do not nest. To be used by the main thread."""
+        if limit_s is None:
+            yield
+            return
+        before = signal.signal(LATE, self._on_late)
+        self._late = late
+        timer = Timer(limit_s, signal.pthread_kill, (main_thread().ident, LATE))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+            self._raise_late()
+        finally:
+            self._late, self._is_late = None, False
+            timer.cancel()
+            timer.join()  # so that no signal comes when its handler has gone
+            signal.signal(LATE, before)
 
     def check(self) -> None:
         """Raise what was noted: for long work inside `deferred()` that can be ended in good order."""
         if self._pending is not None:
             self._raise(self._pending)
+        self._raise_late()
+
+    def _on_late(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_late = self._late is not None
+        if not self._depth and not self._raised:
+            self._raise_late()
+
+    def _raise_late(self) -> None:
+        """What the deadline has to say, once."""
+        late, is_late, self._is_late = self._late, self._is_late, False
+        if is_late and late is not None:
+            self._late = None
+            raise late()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name

@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from backends import load_backends
-from backends.contract import Accelerator, Backend, HostTraits
+from backends.contract import Accelerator, Backend
 from orchestrator import artifacts, bench, planning, quantizing, retrospect, steps
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.console import Console
@@ -98,7 +98,9 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     """Look everything up and choose; starts nothing. Without `pull`, no image is fetched to find out
     whether it can be had."""
     backends, host = load_backends(), facts.host()
-    accelerator, traits = _traits(place, request, backends, host)
+    accelerator = planning.choose_accelerator(request, backends, host)
+    at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
+    traits = topology.traits(accelerator, with_asked(request, accelerator, host)).model_copy(update=at_hand)
     chosen, _ = planning.choose_builds(request, backends, traits)
     runtime, notes = choose(
         request.runtime,
@@ -114,24 +116,7 @@ def prepare(place: Place, request: Request, *, pull: bool) -> Prepared:
     return Prepared(planning.plan(request, backends, traits, runtime.kind, notes), runtime, host, backends)
 
 
-def _traits(
-    place: Place, request: Request, backends: dict[str, Backend], host: Host
-) -> tuple[Accelerator, HostTraits]:
-    """What the request is measured on, and what adapters may know of it."""
-    accelerator = planning.choose_accelerator(request, backends, host)
-    at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
-    traits = topology.traits(accelerator, _asked(request, accelerator, host))
-    return accelerator, traits.model_copy(update=at_hand)
-
-
-def _require_known(place: Place, request: Request) -> None:
-    """RequestError for a name that does not exist: told at once, not after the run that holds this host."""
-    backends, host = load_backends(), facts.host()
-    _, traits = _traits(place, request, backends, host)
-    planning.choose_builds(request, backends, traits)
-
-
-def _asked(request: Request, accelerator: Accelerator, host: Host) -> Host:
+def with_asked(request: Request, accelerator: Accelerator, host: Host) -> Host:
     """The host with the GPUs that the request names; a plan for a GPU host may be made on one without."""
     if accelerator is Accelerator.CPU or not host.gpus:
         return host
@@ -139,8 +124,9 @@ def _asked(request: Request, accelerator: Accelerator, host: Host) -> Host:
 
 
 def execute(place: Place, request: Request, console: Console) -> tuple[RunFolder, bool]:
-    """The whole run of a request. Gives its folder and whether every cell is sound."""
-    _require_known(place, request)
+    """The whole run of a request. Gives its folder and whether every cell is sound. A mistake in it is told before
+    anybody is waited for."""
+    prepare(place, request, pull=False).runtime.close()
     return carry_out(place, lambda: prepare(place, request, pull=True), console)
 
 

@@ -35,6 +35,7 @@ def result(
     return Result(
         cell=cell,
         started_at=loaded.started_at,
+        span=loaded.span,
         metrics=metrics,
         verdict=judge(metrics, users=cell.load.users, evidence=seen),
         evidence=seen,

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from backends import NATIVE, load_layers
 from backends.contract import (
     Backend,
     EngineRequest,
@@ -16,6 +15,7 @@ from backends.contract import (
     Template,
     before,
 )
+from orchestrator.catalog import loader
 from orchestrator.domain.cell import RuntimeKind, Serving
 from orchestrator.domain.plan import GroupPlan, Refused
 from orchestrator.domain.workload import Sampling
@@ -39,13 +39,10 @@ class Choice:
 def choose(name: str, release_id: str) -> Choice | None:
     """`native` is none; a layer by its name, in the release of the engine's age, or as `name@release`.
     RequestError for what there is not."""
-    if name == NATIVE:
+    layer = loader.serving_layer(name)
+    if layer is None:
         return None
-    layers = load_layers()
-    layer_name, _, wanted = name.partition("@")
-    if layer_name not in layers:
-        raise unknown("serving layer", layer_name, [NATIVE, *layers])
-    layer = layers[layer_name]
+    wanted = name.partition("@")[2]
     release = layer.release(wanted or release_id)
     if release is None:
         raise unknown(f"release of {layer.name}", wanted or release_id, [r.id for r in layer.releases])
@@ -60,19 +57,25 @@ def served(
     refused: list[Refused] = []
     for native in natives:
         group = native.group
-        for choice in (choose(name, group.release) for name in dict.fromkeys(names)):
-            refusal = None if choice is None else choice.layer.supports(native.request)
-            if refusal is not None:
-                refused.append(
-                    Refused(backend=group.backend, release=group.release, model=group.model, refusal=refusal)
-                )
-            else:
-                groups.append(native if choice is None else put(choice, native, backends[group.backend]))
+        for name in dict.fromkeys(names):
+            one = behind(name, native, backends[group.backend])
+            refused += [one] if isinstance(one, Refused) else []
+            groups += [one] if isinstance(one, GroupPlan) else []
     if not groups:
         raise RequestError(
             "; ".join(f"{r.backend}: {r.refusal.reason}" for r in refused), hint="take SERVING=native"
         )
     return tuple(groups), tuple(refused)
+
+
+def behind(name: str, native: GroupPlan, backend: Backend) -> GroupPlan | Refused:
+    """The engine behind the layer of that name, or why it cannot be. RequestError for what there is not."""
+    group = native.group
+    choice = choose(name, group.release)
+    refusal = None if choice is None else choice.layer.supports(native.request)
+    if refusal is not None:
+        return Refused(backend=group.backend, release=group.release, model=group.model, refusal=refusal)
+    return native if choice is None else put(choice, native, backend)
 
 
 def put(choice: Choice, native: GroupPlan, backend: Backend) -> GroupPlan:

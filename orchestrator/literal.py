@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
 
@@ -11,10 +11,9 @@ import numpy as np
 
 from orchestrator.domain.article import PINGS, literal_tokens
 from orchestrator.domain.exchange import Exchange
+from orchestrator.recount import Encode
 
 PING_S = 5.0
-
-Encode = Callable[[str], Sequence[int]]
 
 
 def pings_s(url: str, path: str | None) -> tuple[float, ...]:

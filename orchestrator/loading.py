@@ -286,7 +286,7 @@ def _folder(place: Place, request: LoadRequest, group: CellGroup) -> RunFolder:
 @contextmanager
 def _telemetry(target: Target) -> Iterator[Telemetry]:
     """Of the client and of this host; the endpoint may be on another."""
-    with Telemetry([sources.client_source(target.client.pid or 0), sources.host_source()]) as telemetry:
+    with Telemetry([sources.client_source(target.client.pids), sources.host_source()]) as telemetry:
         yield telemetry
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from backends.contract import Accelerator, Backend, Build, HostTraits, PrefixCaching
-from orchestrator import planning
+from orchestrator import layering, planning
 from orchestrator.catalog.matrices import MatrixFile
 from orchestrator.domain.cell import Load, Role, RuntimeKind
 from orchestrator.domain.matrix import Excluded, LoadOrder, Matrix, Moment, Pattern, Point, expand, select
@@ -21,7 +21,7 @@ from orchestrator.domain.plan import GroupPlan, Night, Plan, Refused
 from orchestrator.errors import RequestError
 from orchestrator.planning import Chosen, Request
 
-Traits = Callable[[Accelerator], HostTraits]
+Traits = Callable[[Request, Accelerator], HostTraits]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +91,38 @@ def plan(
     """Everything that the night will do, in order."""
     drawn = random.Random(wish.seed)
     made: dict[Role, list[GroupPlan]] = {role: [] for role in Role}
+    refused = [c.refused for c in found if c.refused is not None]
     for choice in found:
         if choice.chosen is not None:
             request = _ordered(choice.request, wish.matrix.load_order, drawn)
-            made[request.role].append(
-                planning.group(request, backends[choice.chosen.backend], choice.chosen, runtime)
-            )
+            one = _deployment(request, choice.chosen, backends, runtime)
+            if isinstance(one, Refused):
+                refused.append(one)
+            else:
+                made[request.role].append(_ruled(one, request, wish.matrix))
+    if not made[Role.MEASURED]:
+        raise RequestError(
+            "; ".join(dict.fromkeys(f"{r.backend}: {r.refusal.reason}" for r in refused)),
+            hint="no serving layer of the matrix can stand before these engines",
+        )
     drawn.shuffle(made[Role.MEASURED])
     control = made[Role.CONTROL]
     lost = () if control or wish.matrix.control is None else ("the control cell cannot be served here",)
     return Plan(
         groups=_with_control(made[Role.MEASURED], control, wish.matrix),
-        refused=tuple(dict.fromkeys(c.refused for c in found if c.refused is not None)),
+        refused=tuple(dict.fromkeys(refused)),
         notes=(*notes, *lost),
         night=_night(wish),
     )
+
+
+def _deployment(
+    request: Request, chosen: Chosen, backends: Mapping[str, Backend], runtime: RuntimeKind
+) -> GroupPlan | Refused:
+    """The engine, behind the serving layer that is asked for."""
+    backend = backends[chosen.backend]
+    (serving,) = request.serving
+    return layering.behind(serving, planning.group(request, backend, chosen, runtime), backend)
 
 
 def _night(wish: Wish) -> Night:
@@ -147,6 +164,8 @@ def _request(
         workload=deployment.workload,
         duration_s=deployment.duration_s,
         accelerator=deployment.accelerator,
+        gpus=deployment.gpus,
+        serving=(deployment.serving,),
         runtime=wish.matrix.runtime,
         base=wish.base,
         port=wish.port,
@@ -167,6 +186,7 @@ def _mark(point: Point, every: Sequence[Point]) -> str:
         *([PurePath(point.workload).stem] if several("workload") else ()),
         *([f"{point.duration_s or 0:g}s"] if several("duration_s") else ()),
         *([point.accelerator.value] if several("accelerator") else ()),
+        *([f"gpus-{_gpus(point.gpus)}"] if several("gpus") else ()),
         *(
             [f"prefix-{point.prefix_caching.value}"]
             if point.prefix_caching is not PrefixCaching.PROFILE
@@ -175,6 +195,11 @@ def _mark(point: Point, every: Sequence[Point]) -> str:
         *([f"args-{_short(point.extra_args)}"] if point.extra_args else ()),
     ]
     return "-".join(words)
+
+
+def _gpus(asked: str) -> str:
+    """Their number; of names what is short and tells them apart."""
+    return asked if asked.isdigit() else _short([asked])
 
 
 def _short(words: Sequence[str]) -> str:
@@ -194,8 +219,35 @@ def _choice(
     ]
     names = tuple(dict.fromkeys(name for r in compared for name in r.backends))
     on = accelerator(request.model_copy(update={"backends": names}))
-    chosen, refused = planning.look_up(request, backends, traits(on))
+    chosen, refused = planning.look_up(request, backends, traits(request, on))
     return Choice(request, next(iter(chosen), None), next(iter(refused), None))
+
+
+def _ruled(group: GroupPlan, request: Request, matrix: Matrix) -> GroupPlan:
+    """With what the file says of its cells: the first priority that names a cell is that cell's, and a deployment is
+    worth as much as the best of its cells."""
+    points = {load.id: _point(request, load) for load in request.loads}
+    values = (next((p.value for p in matrix.priority if p.matches(point)), 0) for point in points.values())
+    waivers = {name: tuple(w for w in matrix.waive if w.matches(point)) for name, point in points.items()}
+    known = {name: of for name, of in waivers.items() if of}
+    return group.model_copy(update={"value": max(values), "waivers": known})
+
+
+def _point(request: Request, load: Load) -> Point:
+    (backend,) = request.backends
+    return Point(
+        backend=backend,
+        model=request.model,
+        workload=request.workload,
+        users=load.users,
+        release=request.release,
+        profile=request.profile,
+        system_prompt=load.system_prompt,
+        prefix_caching=request.prefix_caching,
+        accelerator=request.accelerator,
+        gpus=request.gpus,
+        serving=request.serving[0],
+    )
 
 
 def _ordered(request: Request, order: LoadOrder, drawn: random.Random) -> Request:

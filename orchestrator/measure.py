@@ -9,8 +9,8 @@ from typing import Protocol
 
 import httpx
 
-from backends.contract import FailureSignature, Gauge, MetricsMap
-from orchestrator import literal, retokenised
+from backends.contract import FailureCause, FailureSignature, Gauge, MetricsMap
+from orchestrator import literal
 from orchestrator.console import Console
 from orchestrator.domain.article import Article, article
 from orchestrator.domain.canary import COMPARED_TOKENS, MIN_CANARY_PROMPTS, Compared, compared, references
@@ -23,6 +23,7 @@ from orchestrator.domain.workload import SystemPrompt, Workload
 from orchestrator.errors import CellError
 from orchestrator.host.prometheus import scrape
 from orchestrator.host.telemetry import ReadingError
+from orchestrator.limits import TokenWatch, no_tokens_s
 from orchestrator.load.client import Live, LoadClient, Record
 from orchestrator.load.dialects import path, uncounted
 from orchestrator.load.draw import Draw, Drawn
@@ -156,9 +157,11 @@ def probe(target: Target) -> None:
         if last.outcome.failed:
             break
     said = "no token" if last is None else f"{last.outcome.value}: {last.detail or 'no token'}"
+    silent = last is None or last.outcome in (Outcome.OK, Outcome.STALL, Outcome.EMPTY)
     raise CellError(
         f"healthy, but a request got {said}",
         hint="see the engine's log",
+        cause=FailureCause.NO_TOKENS if silent else FailureCause.UNKNOWN,
         log_tail=target.engine.last_words(),
     )
 
@@ -249,15 +252,20 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
     )
     expected = target.draw.prompt_tokens(cell.load)
     started_at = utc_now()
-    record = target.send(spec, lambda live: console.show(cell.load, spec.length_s, live), stop)
+    tokens = TokenWatch(no_tokens_s(workload), target.engine.last_words)
+
+    def hear(live: Live) -> None:
+        console.show(cell.load, spec.length_s, live)
+        tokens.hear(live)
+
+    record = target.send(spec, hear, stop)
     drawn = target.draw.drawn(mixed.drawn([x.prompt for x in record.exchanges]))
     exchanges = _known(record.exchanges, mixed, expected)
-    if uncounted(target.draw.request.dialect) and target.draw.encode is not None:
-        exchanges = retokenised.counted(exchanges, target.draw.encode)
-    if workload.as_article and target.draw.encode is not None:
-        exchanges = literal.counted(exchanges, target.draw.encode)
     if target.draw.encode is not None:
-        exchanges = recounted(exchanges, target.draw.encode)
+        stated = not uncounted(target.draw.request.dialect)
+        exchanges = recounted(exchanges, target.draw.encode, stated=stated)
+        if workload.as_article:
+            exchanges = literal.counted(exchanges, target.draw.encode)
     record = replace(record, exchanges=exchanges)
     span = Span(
         start_ns=record.start_ns,

@@ -9,15 +9,18 @@ from pathlib import Path
 
 from backends import load_backends
 from backends.contract import Accelerator, HostTraits
-from orchestrator import bench, invocation, matrix, planning, steps
+from orchestrator import bench, confirming, invocation, matrix, planning, steps
 from orchestrator.console import Console
 from orchestrator.domain import history
 from orchestrator.domain.cell import RuntimeChoice, RuntimeKind
+from orchestrator.domain.matrix import Notify, NotifyOn
 from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.errors import RequestError, unknown
 from orchestrator.host import facts, topology
 from orchestrator.invocation import Place, Prepared
 from orchestrator.matrix import Wish
+from orchestrator.notify import WEBHOOK
+from orchestrator.planning import Request
 from orchestrator.runtime.choice import choose
 from orchestrator.store.past import past
 from orchestrator.store.runs import LATEST, RUN, RunFolder
@@ -35,8 +38,9 @@ def prepare(place: Place, wish: Wish, *, pull: bool) -> Prepared:
     backends, host = load_backends(), facts.host()
     at_hand = {"artifacts": steps.at_hand(place.cache_dir)}
 
-    def traits(accelerator: Accelerator) -> HostTraits:
-        return topology.traits(accelerator, host).model_copy(update=at_hand)
+    def traits(request: Request, accelerator: Accelerator) -> HostTraits:
+        seen = invocation.with_asked(request, accelerator, host)
+        return topology.traits(accelerator, seen).model_copy(update=at_hand)
 
     found = matrix.choices(
         wish, backends, lambda request: planning.choose_accelerator(request, backends, host), traits
@@ -60,6 +64,7 @@ def prepare(place: Place, wish: Wish, *, pull: bool) -> Prepared:
 def run(place: Place, wish: Wish, console: Console, *, new: bool) -> tuple[RunFolder, bool]:
     """The night of a matrix. One of the same matrix that was cut short is gone on with, unless a new one is asked
     for. Gives the run's folder and whether every cell is sound."""
+    place = telling(place, wish.matrix.notify, console)
 
     def prepared() -> Prepared:
         folder = None if new else unfinished(place.runs_dir, wish)
@@ -68,19 +73,37 @@ def run(place: Place, wish: Wish, console: Console, *, new: bool) -> tuple[RunFo
         console.say(f"going on with {folder.id}, which was cut short (a new night: NEW=1, --new)", "bold")
         return again(place, folder, folder.plan())
 
-    return invocation.carry_out(place, prepared, console, doing=f"matrix {wish.file.path.name}")
+    return invocation.carry_out(
+        place, prepared, console, doing=f"matrix {wish.file.path.name}", work=confirming.run
+    )
 
 
 def resume(place: Place, name: str, console: Console, *, only_failed: bool) -> tuple[RunFolder, bool]:
     """Go on with a run: what has no end yet, or only the groups in which a cell failed, to measure those cells
     again. Gives the folder and whether every cell of these groups is sound."""
+    night = RunFolder.find(place.runs_dir, name).plan().night
+    place = telling(place, night.rules.notify if night else None, console)
 
     def prepared() -> Prepared:
         folder = RunFolder.find(place.runs_dir, name)
         found = again(place, folder, folder.plan())
         return _only_failed(found, folder) if only_failed else found
 
-    return invocation.carry_out(place, prepared, console, doing=f"resume {name}")
+    return invocation.carry_out(place, prepared, console, doing=f"resume {name}", work=confirming.run)
+
+
+def telling(place: Place, notify: Notify | None, console: Console) -> Place:
+    """The place with whom a matrix says is to be told. The address is taken out of what pip and others get to see."""
+    if notify is None:
+        return place
+    environment = dict(place.environment)
+    address = environment.pop(notify.webhook_env, None)
+    if notify.webhook_env == WEBHOOK:
+        address = place.told.webhook
+    if not address:
+        console.say(f"{notify.webhook_env} is not set: no webhook will be told", "yellow")
+    told = replace(place.told, webhook=address or None, only_trouble=notify.on is NotifyOn.TROUBLE)
+    return replace(place, told=told, environment=environment)
 
 
 def was_cut_short(runs_dir: Path, name: str) -> bool:

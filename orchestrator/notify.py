@@ -17,6 +17,7 @@ from orchestrator.report import summary as report
 from orchestrator.report import webhook
 from orchestrator.report.summary import Summary
 
+WEBHOOK = "LEVELBENCH_WEBHOOK"  # the variable that holds the address, where a matrix names no other
 ATTEMPTS = 3
 TIMEOUT_S = 10.0
 WAIT_S = 2.0  # before the second attempt; then twice that

@@ -5,6 +5,7 @@ A dead engine is reported at the next poll with its exit code and last log lines
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import time
@@ -22,22 +23,29 @@ from orchestrator.runtime.interface import Deployment, Runtime, State
 
 POLL_MIN_S = 0.1
 POLL_MAX_S = 1.0
+POLL_GROWTH = 1.2  # an engine that is up after t seconds is found within a fifth of t
 PROBE_S = 5.0
 TAIL_BYTES = 16_384
 TAIL_LINES = 30
 
 
 class NotYet(Exception):  # noqa: N818 - the state of every engine that still loads
-    """The ladder stands below its top; the text names the rung."""
+    """The ladder stands below its top; the text names the rung. `answered`: it says so itself."""
+
+    def __init__(self, rung: str, *, answered: bool = False) -> None:
+        super().__init__(rung)
+        self.answered = answered
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """What has to hold before an engine may be measured."""
+    """What has to hold before an engine may be measured. One whose log does not grow and which answers nothing for
+    `silence_s` hangs."""
 
     spec: ReadySpec
     served_name: str
     signatures: Sequence[FailureSignature]
+    silence_s: float = math.inf
 
 
 def wait_until_ready(
@@ -50,12 +58,14 @@ def wait_until_ready(
 ) -> None:
     """Return when the engine serves the model. CellError when it died, or never will, or in time did not."""
     said = ""
+    silence = _Silence(deployment, ladder)
 
     def climb() -> None:
         nonlocal said
         try:
             _climb(http, runtime, deployment, ladder)
         except NotYet as rung:
+            silence.require_life(rung)
             if str(rung) != said:
                 said = str(rung)
                 progress(said)
@@ -63,7 +73,7 @@ def wait_until_ready(
 
     retrying = Retrying(
         retry=retry_if_exception_type(NotYet),
-        wait=wait_exponential(multiplier=POLL_MIN_S, max=POLL_MAX_S),
+        wait=wait_exponential(multiplier=POLL_MIN_S, max=POLL_MAX_S, exp_base=POLL_GROWTH),
         stop=stop_after_delay(ladder.spec.deadline_s),
         sleep=sleep,
         reraise=True,
@@ -73,9 +83,37 @@ def wait_until_ready(
             retrying(climb)
         except NotYet as rung:
             log_tail = tail(deployment.log_path)
-            cause, hint = _cause(State(running=True), deployment, ladder.signatures)
+            cause, hint = _cause_of_lateness(deployment, ladder, FailureCause.DEADLINE)
             message = f"not ready after {ladder.spec.deadline_s:g} s: {rung}"
             raise CellError(message, hint=hint, cause=cause, log_tail=log_tail) from rung
+
+
+class _Silence:
+    """How long an engine has neither said nor answered anything."""
+
+    def __init__(self, deployment: Deployment, ladder: Ladder) -> None:
+        self._deployment = deployment
+        self._ladder = ladder
+        self._log_bytes = -1
+        self._heard_s = time.monotonic()
+
+    def require_life(self, rung: NotYet) -> None:
+        """CellError once it has been silent for too long."""
+        log_path = self._deployment.log_path
+        log_bytes = log_path.stat().st_size if log_path.exists() else 0
+        if rung.answered or log_bytes != self._log_bytes:
+            self._log_bytes, self._heard_s = log_bytes, time.monotonic()
+            return
+        silent_s = time.monotonic() - self._heard_s
+        if silent_s <= self._ladder.silence_s:
+            return
+        cause, hint = _cause_of_lateness(self._deployment, self._ladder, FailureCause.HUNG)
+        raise CellError(
+            f"it runs, and for {silent_s:.0f} s it has neither written to its log nor answered: {rung}",
+            hint=hint,
+            cause=cause,
+            log_tail=tail(log_path),
+        )
 
 
 def require_alive(runtime: Runtime, deployment: Deployment, signatures: Sequence[FailureSignature]) -> None:
@@ -144,7 +182,7 @@ def _require_health(http: httpx.Client, spec: ReadySpec) -> None:
     except httpx.HTTPError as error:
         raise NotYet("port open, waiting for health") from error
     if not reply.is_success:
-        raise NotYet(f"health says {reply.status_code}")
+        raise NotYet(f"health says {reply.status_code}", answered=True)
 
 
 def _require_model(http: httpx.Client, ladder: Ladder) -> None:
@@ -162,6 +200,14 @@ def _require_model(http: httpx.Client, ladder: Ladder) -> None:
             cause=FailureCause.MODEL_FILES,
             log_tail="",
         )
+
+
+def _cause_of_lateness(
+    deployment: Deployment, ladder: Ladder, otherwise: FailureCause
+) -> tuple[FailureCause, str]:
+    """What its log proves, else what was seen of it."""
+    cause, hint = _cause(State(running=True), deployment, ladder.signatures)
+    return (otherwise if cause is FailureCause.UNKNOWN else cause), hint
 
 
 def _cause(

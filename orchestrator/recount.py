@@ -1,4 +1,4 @@
-"""The text of answers tokenised again, right after the load: a count that the engine has no part in."""
+"""The text of answers tokenised again, right after the load: a count that the engine has no part in. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ MAX_MUTE_SHARE = 0.1
 Encode = Callable[[str], Sequence[int]]
 
 
-def recounted(exchanges: Sequence[Exchange], encode: Encode) -> list[Exchange]:
+def recounted(exchanges: Sequence[Exchange], encode: Encode, *, stated: bool = True) -> list[Exchange]:
     """With `text_tokens` of every completed answer that nobody else counted, and of a sample of the others, evenly
-    spread over the load. `encode` must add no special tokens."""
-    fit = [i for i, x in enumerate(exchanges) if _is_fit(x)]
-    known = [i for i in fit if exchanges[i].counted]
+    spread over the load. `encode` must add no special tokens.
+
+    Where the wire shape has no place for a count (not `stated`), that is all there is: then of every answer, also of
+    those that were cut. A text may tokenise to fewer or more tokens than were generated: the end of the answer is no
+    text, and neither is a token that is half a character.
+    """
+    known = [i for i, x in enumerate(exchanges) if x.counted and _is_fit(x)]
     picked = {known[len(known) * k // SAMPLE] for k in range(SAMPLE)} if len(known) > SAMPLE else set(known)
-    picked.update(i for i in fit if not exchanges[i].counted)
+    picked.update(i for i, x in enumerate(exchanges) if not x.counted and (_is_fit(x) or not stated))
     return [
         replace(x, text_tokens=len(encode(x.text))) if i in picked else x for i, x in enumerate(exchanges)
     ]

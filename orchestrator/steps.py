@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backends.contract import FailureSignature, ImageSpec, StepSpec
+from backends.contract import FailureCause, FailureSignature, ImageSpec, StepSpec
 from orchestrator import fetch
 from orchestrator.artifacts import ARTIFACTS, MANIFEST, MODELS, Artifact, Making, Order, Progress, Store, find
 from orchestrator.domain.failure import classify
@@ -224,4 +224,6 @@ def _require_well(spec: JobSpec, end: JobEnd, signatures: Sequence[FailureSignat
         log=recent(spec.log_path),
         signatures=signatures,
     )
+    if end.late and cause is FailureCause.UNKNOWN:
+        cause = FailureCause.DEADLINE
     raise CellError(f"step {step.id} {how}", hint=hint, cause=cause, log_tail=tail(spec.log_path))

@@ -22,6 +22,7 @@ REAL_PARTS = {
     "gpu": "needs an NVIDIA GPU: make test MARK=gpu",
     "docker": "needs a Docker daemon and a base image: make test MARK=docker",
     "tools": "installs and runs every quantiser: make test MARK=tools",
+    "night": "runs a night of 60 cells, which takes minutes: make test MARK=night",
     "browser": "looks at pages in a real Chromium: make test MARK=browser",
     "slurm": "starts a real Slurm, and needs slurm-wlm and munge: make test MARK=slurm",
     "engine": "installs and drives a real engine: make test MARK=engine",
@@ -30,6 +31,7 @@ REAL_PARTS = {
 REAPING = {
     "test_process.py",
     "test_contract.py",
+    "test_causes.py",
     "test_steps.py",
     "test_invocation.py",
     "test_end_to_end.py",
@@ -38,6 +40,7 @@ REAPING = {
     "test_cli_nights.py",
     "test_nights.py",
     "test_crashes.py",
+    "test_sixty_cells.py",
 }
 
 DOCKER = pytest.param("docker", marks=pytest.mark.docker)

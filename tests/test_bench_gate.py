@@ -18,6 +18,7 @@ from backends.contract import Accelerator, FailureCause
 from orchestrator import bench, group, measure
 from orchestrator.domain.cleanroom import Cleared, Moment, Wanted
 from orchestrator.domain.evidence import Xid
+from orchestrator.domain.matrix import Budget
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Gpu, Host
 from orchestrator.domain.reasons import Level, Reason
@@ -238,7 +239,7 @@ def test_a_group_that_never_came_to_the_gate_leaves_nothing_to_look_for(gpu_rig:
     with pytest.raises(NotImplementedError):
         gpu_rig.run()
 
-    unbegun = Group(gpu_rig.plan().groups[0], gpu_rig.rig.kit(), gpu_rig.rig.folder, None)  # type: ignore[arg-type]
+    unbegun = Group(gpu_rig.plan().groups[0], gpu_rig.rig.kit(), gpu_rig.rig.folder, None, Budget())  # type: ignore[arg-type]
     unbegun.gate(Moment.AFTER)
     assert not (gpu_rig.rig.folder.path / "gates").exists()
 

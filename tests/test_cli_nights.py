@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import nights
 from orchestrator.domain.plan import Plan
-from orchestrator.errors import CellError
+from orchestrator.errors import CellError, RequestError
 from orchestrator.store.runs import RunFolder
 from tests.fakes.runtime import FakeRuntime
 from tests.test_cli import Typed, bare, collected, runtime, typed
@@ -101,3 +101,46 @@ def test_mistakes_of_the_file_are_the_commands_error(typed: Typed, tmp_path: Pat
 
     assert 2 == error.exit_code
     assert str(error).startswith("3 mistakes in ")
+
+
+RULES = """
+[budget]
+minutes = 1
+
+[[priority]]
+prefix_caching = "off"
+value = 3
+
+[[waive]]
+users = 1
+reason = "old"
+until = 2020-01-01
+"""
+
+
+def test_a_plan_tells_what_a_night_would_not(typed: Typed, file: str) -> None:
+    """Waivers that ran out, and what there will be no time for."""
+    Path(file).write_text(MATRIX + RULES)
+    said = typed("matrix", file, "--plan").output
+
+    assert "warning: waiver ran out on 2020-01-01: old" in said
+    assert "budget: 1 min" in said
+    assert "no time for llama-cpp-current-tiny-defaults, worth 0" in said
+
+
+def test_a_waiver_for_nothing_is_a_mistake(typed: Typed, file: str) -> None:
+    """Told with its line, by a plan as by a night."""
+    Path(file).write_text(f'{MATRIX}[[waive]]\nusers = 7\nreason = "r"\nuntil = 2030-01-01\n')
+    for words in (("--plan",), ()):
+        done = typed("matrix", file, *words)
+
+        assert isinstance(done.exception, RequestError)
+        assert "matches no cell of this matrix" in str(done.exception)
+    assert not typed.runs.exists()
+
+
+def test_a_teardown_has_no_deadline(typed: Typed, file: str) -> None:
+    """It ends with proof, or ends the night."""
+    Path(file).write_text(f"{MATRIX}[budget]\nphase_minutes = {{ down = 1 }}\n")
+
+    assert "a teardown is never cut short" in str(typed("matrix", file, "--plan").exception)

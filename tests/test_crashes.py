@@ -69,10 +69,10 @@ class Night:
             start_new_session=True,
         )
 
-    def run(self, *words: str) -> tuple[int, str]:
+    def run(self, *words: str, in_time_s: float = IN_TIME_S) -> tuple[int, str]:
         """Exit code and everything that was printed."""
         with self.start("", *words) as process:
-            output = process.communicate(timeout=IN_TIME_S)[0]
+            output = process.communicate(timeout=in_time_s)[0]
         return process.returncode, output
 
     def killed_at(self, hang: str) -> None:

@@ -12,7 +12,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from orchestrator import nights, planning, retrospect
-from orchestrator.domain.cell import RuntimeKind
+from orchestrator.domain import reruns
+from orchestrator.domain.cell import Role, RuntimeKind
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.reruns import Kind, Rerun
@@ -27,6 +28,7 @@ from tests.report import made
 from tests.test_bench import TRAITS
 
 ROOT = Path(__file__).resolve().parent.parent
+RATES = (1003.0, 998.0, 1011.0, 994.0, 1002.0, 989.0, 1007.0, 1000.0)
 BASE = made.result(made.cell(users=4), made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40))
 
 
@@ -51,7 +53,7 @@ def night(number: int, rate: float, image: str = "sha256:old") -> Result:
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """Nine nights, the last one slower by a sixth, with another image."""
-    for number, rate in enumerate((1003, 998, 1011, 994, 1002, 989, 1007, 1000), 1):
+    for number, rate in enumerate(RATES, 1):
         keep(tmp_path / "runs", night(number, rate), number)
     keep(tmp_path / "runs", night(9, 840, "sha256:new"), 9)
     return tmp_path / "runs"
@@ -60,6 +62,8 @@ def runs(tmp_path: Path) -> Path:
 def keep(runs: Path, result: Result, number: int) -> None:
     folder = RunFolder.create(runs, f"202611{number:02d}-020000-x", {}, cells=[result.cell])
     folder.cell(result.cell.id).save(result)
+    head = json.loads((folder.path / "run.json").read_text())
+    (folder.path / "run.json").write_text(json.dumps(head | {"created_at": result.started_at}))
 
 
 def levelbench(runs: Path, *words: str, cwd: Path = ROOT) -> tuple[int, str, str]:
@@ -86,6 +90,22 @@ def test_history_shows_the_series_and_names_the_cause(runs: Path) -> None:
     assert "▁ " in out
     assert "| regression" in out
     assert "only the engine changed: engine image sha256:old -> sha256:new" in out
+
+
+def test_the_site_shows_what_got_worse(runs: Path) -> None:
+    """From run folders alone: on the first page, and at its run in the series."""
+    code, _, err = levelbench(runs, "site", "--out", str(runs.parent / "site"))
+    index, series = ((runs.parent / "site" / name).read_text() for name in ("index.html", "series.html"))
+
+    assert 0 == code, err
+    assert "1 series: 1 worse than before." in index
+    assert "▼ worse" in index
+    assert "only the engine changed: engine image sha256:old → sha256:new" in index
+    assert "2026-11-09, llama-cpp: worse: token rate 1,000 → 840 tok/s (-16.0 %" in series
+    assert '"short":"worse -16.0 %"' in series
+    assert 'id="claims"' in index
+    assert "not measured" in index
+    assert 'id="engines"' in index
 
 
 def test_history_is_narrowed_by_what_was_asked(runs: Path) -> None:
@@ -183,10 +203,12 @@ def planned(tmp_path: Path) -> tuple[Path, Rerun]:
 def test_a_rerun_has_a_plan_from_the_run_that_it_repeats(planned: tuple[Path, Rerun]) -> None:
     """That cell alone, and its image by digest; the launch as it was."""
     runs, rerun = planned
-    whole = retrospect.again(runs, rerun.model_copy(update={"image": None}))
-    plan = retrospect.again(runs, rerun)
+    whole = retrospect.again(runs, [rerun.model_copy(update={"image": None})])
+    plan = retrospect.again(runs, [rerun])
 
-    assert [rerun.cell] == [cell.id for cell in plan.group.cells]
+    assert Role.CONFIRM is plan.group.role
+    assert [f"{rerun.group}-last-good-20261101-a-u2"] == [cell.id for cell in plan.group.cells]
+    assert [reruns.cell(rerun, plan)] == [cell.id for cell in plan.group.cells]
     assert ("sha256:old", None) == (plan.image.digest, whole.image.digest)
     assert whole.serve == plan.serve
 
@@ -200,13 +222,13 @@ def test_an_image_that_is_gone_is_no_rerun(planned: tuple[Path, Rerun]) -> None:
     assert not retrospect.image_here(runs, gone, rerun)
     assert not retrospect.image_here(runs, FakeRuntime(), rerun.model_copy(update={"group": "other"}))
     with pytest.raises(RequestError, match="no group other"):
-        retrospect.again(runs, rerun.model_copy(update={"group": "other"}))
+        retrospect.again(runs, [rerun.model_copy(update={"group": "other"})])
 
 
 def test_a_run_without_a_plan_cannot_be_repeated(runs: Path) -> None:
     """A load on an endpoint, or a run of another version."""
     with pytest.raises(RequestError, match="no plan that this version"):
-        retrospect.again(runs, RERUN.model_copy(update={"run": "20261101-020000-x"}))
+        retrospect.again(runs, [RERUN.model_copy(update={"run": "20261101-020000-x"})])
 
 
 def test_entries_know_how_their_engine_was_planned(planned: tuple[Path, Rerun]) -> None:
@@ -215,10 +237,8 @@ def test_entries_know_how_their_engine_was_planned(planned: tuple[Path, Rerun]) 
     folder = RunFolder.find(runs, "20261101-a")
     for cell in (folder.cell(stored.cell_id) for stored in folder.record().cells):
         name = cell.path.name
-        plan = retrospect.again(
-            runs, RERUN.model_copy(update={"group": name.rpartition("-")[0], "cell": name})
-        )
-        cell.save(BASE.model_copy(update={"cell": plan.group.cells[0]}))
+        group = folder.plan().groups[0].group
+        cell.save(BASE.model_copy(update={"cell": next(c for c in group.cells if c.id == name)}))
     index = Index(runs)
     index.refresh()
     found: tuple[Entry, ...] = index.entries()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.errors import Interrupted
+from orchestrator.errors import CellError, Interrupted
 from orchestrator.interrupts import Interrupts
 
 
@@ -124,3 +126,71 @@ def test_nohup_is_respected(said: list[str]) -> None:
 
     assert [] == said
     assert signal.SIG_IGN is after
+
+
+LATE = CellError("it took too long")
+
+
+def test_what_hangs_is_ended_by_its_deadline(said: list[str]) -> None:
+    """Whatever call it waits in; nothing is said, for the exception says it."""
+    began_s = time.monotonic()
+    with pytest.raises(CellError, match="too long"), Interrupts(said.append).within(0.1, lambda: LATE):
+        threading.Event().wait(60)
+
+    assert time.monotonic() - began_s < 30
+    assert [] == said
+
+
+def test_what_ends_in_time_hears_nothing_of_its_deadline(said: list[str]) -> None:
+    """Neither then nor later, and signals are as they were."""
+    before = signal.getsignal(signal.SIGUSR2)
+    interrupts = Interrupts(said.append)
+    for limit_s in (60.0, None):
+        with interrupts.within(limit_s, lambda: LATE):
+            pass
+    threading.Event().wait(0.01)
+
+    assert before == signal.getsignal(signal.SIGUSR2)
+    assert 1 == sum(thread.name == "MainThread" for thread in threading.enumerate())
+    assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
+
+
+def test_a_deadline_does_not_break_into_what_is_deferred(said: list[str]) -> None:
+    """It is raised where the block lets it, at the latest at its end: within, after, around."""
+    interrupts, done = Interrupts(said.append), []
+    with pytest.raises(CellError), interrupts.within(0.05, lambda: LATE), interrupts.deferred():
+        threading.Event().wait(0.3)
+        done.append("all of it")
+    with pytest.raises(CellError), interrupts.deferred(), interrupts.within(0.05, lambda: LATE):
+        threading.Event().wait(0.3)
+        done.append("all of it")
+    with pytest.raises(CellError), interrupts.within(0.05, lambda: LATE), interrupts.deferred():
+        threading.Event().wait(0.3)
+        interrupts.check()
+        done.append("never")
+
+    assert ["all of it", "all of it"] == done
+
+
+def test_a_deadline_is_raised_once(said: list[str]) -> None:
+    """What is cleaned up after it is not interrupted, and what went wrong before it is not hidden."""
+    interrupts, cleaned = Interrupts(said.append), False
+    with pytest.raises(CellError), interrupts.within(0.05, lambda: LATE):
+        try:
+            threading.Event().wait(60)
+        finally:
+            with interrupts.deferred():
+                cleaned = True
+    with pytest.raises(ValueError, match="first"), interrupts.within(0.05, lambda: LATE):
+        with interrupts.deferred():
+            threading.Event().wait(0.2)
+            raise ValueError("first")
+
+    assert cleaned
+
+
+def test_ctrl_c_ends_a_phase_that_has_a_deadline(said: list[str]) -> None:
+    """And the deadline is silent then."""
+    interrupts = Interrupts(said.append)
+    with interrupts.installed(), pytest.raises(Interrupted), interrupts.within(60.0, lambda: LATE):
+        signal.raise_signal(signal.SIGINT)

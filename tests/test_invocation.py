@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ def test_run_ends_with_reports(place: Place, runtime: FakeRuntime) -> None:
         "report.md",
         "report.html",
         "results.csv",
+        "ledger.json",
         "logs",
         "gates",
     } == {p.name for p in folder.path.iterdir()}
@@ -293,3 +295,10 @@ def test_clean_waits_for_no_run(place: Place, sweeps: list[tuple[str, bool]]) ->
         list(invocation.clean(place, dry_run=False))
 
     assert place.cache_dir.exists()
+
+
+def test_a_mistake_is_told_before_anybody_is_waited_for(place: Place, runtime: FakeRuntime) -> None:
+    """Another run may take hours."""
+    waits = replace(place, lock_path=place.runs_dir.parent / "lock", wait=True)
+    with host_lock(waits.lock_path, "the other"), pytest.raises(RequestError, match="llama"):
+        execute(waits, TINY.model_copy(update={"backends": ("llamma-cpp",)}))

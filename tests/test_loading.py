@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -396,6 +398,36 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     assert "unfinished" == other.state.value
     assert "what was measured is kept" in said
     assert (folder.path / "report.md").is_file()
+
+
+def test_the_clients_process_is_small_under_the_console_script(tmp_path: Path) -> None:
+    """What the command imports for itself is not imported again beside the load: with it the client's process takes
+    three times the memory."""
+    script = Path(sysconfig.get_path("scripts"), "levelbench")
+    settings = (
+        "--runs",
+        str(tmp_path / "runs"),
+        "--cache",
+        str(tmp_path / "cache"),
+        "--lock",
+        str(tmp_path / "l"),
+    )
+    with FakeEngine(steady()) as engine:
+        address = ("--url", f"http://127.0.0.1:{engine.port}", "--model", "tiny")
+        words = ("load", *address, "--users", "2", "--ramp", "0.2", "--duration", "60")
+        with subprocess.Popen(
+            [script, *settings, *words], cwd=tmp_path, stderr=subprocess.DEVNULL
+        ) as process:
+            until_s = time.monotonic() + 60
+            while not [i for i in engine.request_ids if i.startswith("u2")] and time.monotonic() < until_s:
+                time.sleep(0.1)
+            children = psutil.Process(process.pid).children()
+            sizes = [c.memory_info().rss for c in children if "spawn_main" in " ".join(c.cmdline())]
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+
+    (client_bytes,) = sizes
+    assert client_bytes < 80 * 2**20
 
 
 @pytest.mark.engine

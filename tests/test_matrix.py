@@ -16,6 +16,7 @@ from orchestrator.domain.plan import Plan
 from orchestrator.domain.workload import Arrivals, SystemPrompt, Workload
 from orchestrator.errors import RequestError
 from orchestrator.matrix import Wish
+from orchestrator.planning import Request
 from tests.fakes.backend import FakeBackend
 
 FAKES = {name: FakeBackend(name) for name in ("first", "second", "third")}
@@ -42,7 +43,7 @@ def wish(seed: int = 1, *, only: dict[str, Any] | None = None, **values: Any) ->
 
 
 def plan(asked: Wish) -> Plan:
-    found = matrix.choices(asked, FAKES, lambda _: Accelerator.CPU, lambda _: HOST)
+    found = matrix.choices(asked, FAKES, lambda _: Accelerator.CPU, lambda *_: HOST)
     return matrix.plan(asked, found, FAKES, RuntimeKind.PROCESS)
 
 
@@ -63,6 +64,55 @@ def test_cells_of_one_deployment_are_one_group() -> None:
             Load(users=2, system_prompt=SystemPrompt.WITH),
         ) == group.group.loads
     assert 24 == len({cell.id for group in made.groups for cell in group.group.cells})
+
+
+def test_gpus_and_serving_layers_are_axes_too() -> None:
+    """Each is a deployment of its own, named apart; a layer stands before each engine that it can ask."""
+    both = plan(
+        wish(axes={**AXES, "backend": "first", "gpus": [1, "GPU-a,GPU-b"], "serving": ["native", "bentoml"]})
+    )
+    groups = [group.group for group in both.groups]
+
+    assert 4 == len({group.id for group in groups})
+    assert {("1", None), ("1", "bentoml"), ("GPU-a,GPU-b", None), ("GPU-a,GPU-b", "bentoml")} == {
+        (group.gpus, group.serving and group.serving.name) for group in groups
+    }
+    assert all(group.mark.startswith("gpus-") for group in groups)
+    layered = next(group for group in both.groups if group.group.serving)
+    assert layered.layer_ready is not None
+    assert layered.image.layer is not None
+
+
+def test_one_number_of_gpus_names_nothing() -> None:
+    """What is alike over the whole matrix is no part of a cell's name."""
+    one = plan(wish(axes={**AXES, "backend": "first", "gpus": 2}))
+
+    assert ["2"] == [group.group.gpus for group in one.groups]
+    assert [""] == [group.group.mark for group in one.groups]
+
+
+def test_the_gpus_that_are_asked_for_are_what_an_adapter_sees() -> None:
+    """Each request's traits are asked for with its own."""
+    asked: list[str] = []
+
+    def traits(request: Request, _: Accelerator) -> HostTraits:
+        asked.append(request.gpus)
+        return HOST
+
+    some = wish(axes={**AXES, "backend": "first", "gpus": [1, 2]})
+    matrix.choices(some, FAKES, lambda _: Accelerator.CPU, traits)
+
+    assert ["1", "2"] == sorted(asked)
+
+
+def test_cells_are_chosen_by_gpus_and_layer() -> None:
+    """As by every other field."""
+    axes = {**AXES, "backend": "first", "gpus": [1, 2], "serving": ["native", "bentoml"]}
+    left = plan(wish(axes=axes, exclude=[{"gpus": 2, "serving": "bentoml"}], only={"serving": "bentoml"}))
+
+    assert [("1", "bentoml-current")] == [
+        (group.group.gpus, group.group.serving.id) for group in left.groups if group.group.serving
+    ]
 
 
 def test_the_order_is_the_seeds() -> None:
@@ -162,7 +212,7 @@ def test_a_selection_that_leaves_nothing_is_an_error() -> None:
 def test_options_of_an_engine_go_to_that_engine() -> None:
     """They are part of its deployment and of its name."""
     asked = wish(axes={**AXES, "extra_args": {"second": ["--slots 4"]}})
-    found = matrix.choices(asked, FAKES, lambda _: Accelerator.CPU, lambda _: HOST)
+    found = matrix.choices(asked, FAKES, lambda _: Accelerator.CPU, lambda *_: HOST)
     by_backend = {choice.request.backends[0]: choice.request for choice in found}
 
     assert {"first": (), "second": ("--slots 4",), "third": ()} == {
@@ -196,3 +246,41 @@ def test_a_plan_is_a_lock_file() -> None:
     )
 
     assert made == Plan.model_validate_json(made.model_dump_json())
+
+
+def test_a_deployment_is_worth_as_much_as_its_best_cell() -> None:
+    """The first priority that names a cell is that cell's; others are worth nothing."""
+    made = plan(
+        wish(
+            axes={**AXES, "users": [1, 2]},
+            priority=[
+                {"backend": "first", "users": 1, "value": -3},
+                {"backend": "first", "value": 2},
+                {"backend": "second", "value": -4},
+                {"backend": ["first", "second"], "value": 1},
+            ],
+        )
+    )
+
+    assert {"first": 2, "second": -4, "third": 0} == {g.group.backend: g.value for g in made.groups}
+
+
+def test_each_cell_knows_its_waivers() -> None:
+    """By the names that the file uses, which are not always those of what is run."""
+    known = {"reason": "known", "until": "2030-01-01"}
+    made = plan(
+        wish(
+            axes={**AXES, "users": [1, 2], "system_prompt": "without"},
+            control=CONTROL,
+            waive=[
+                {"backend": "first", "users": 2, "workload": "short", "accelerator": "cpu", **known},
+                {"backend": ["first", "second"], "cause": "hung", **known},
+                {"backend": "third", "prefix_caching": "off", **known},
+            ],
+        )
+    )
+    found = {g.group.id: {name: len(of) for name, of in g.waivers.items()} for g in made.groups}
+    by_backend = {g.group.backend: found[g.group.id] for g in made.groups if g.group.role is Role.MEASURED}
+
+    assert {"first": {"u1": 1, "u2": 2}, "second": {"u1": 1, "u2": 1}, "third": {}} == by_backend
+    assert {"u1": 1} == next(found[g.group.id] for g in made.groups if g.group.role is Role.CONTROL)

@@ -277,8 +277,8 @@ def test_an_engines_own_pages_are_asked_past_a_serving_layer(tmp_path: Path) -> 
 
 
 def test_plain_text_is_counted_by_the_tokenizer(tmp_path: Path) -> None:
-    """Where the wire shape states no count; what it does state is left alone."""
-    answer = dataclasses.replace(good(), text="abc", completion_tokens=None)
+    """Where the wire shape states no count, also of an answer that was cut; elsewhere such a one is left alone."""
+    answer = dataclasses.replace(good(), text="abc", completion_tokens=None, outcome=Outcome.CUT)
     for dialect, counted in ((Dialect.RAW_TEXT, 3), (Dialect.OPENAI_CHAT, None)):
         t = target(tmp_path, FakeClient(gives={"u2": [answer]}))
         t.draw = dataclasses.replace(

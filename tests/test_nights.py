@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from backends import load_backends
 from orchestrator import bench, invocation, nights
 from orchestrator.catalog import matrices
 from orchestrator.console import Console
+from orchestrator.domain.matrix import Notify
 from orchestrator.domain.plan import Plan
 from orchestrator.errors import CellError, HostError, RequestError
 from orchestrator.host.locks import host_lock
 from orchestrator.invocation import Place
 from orchestrator.matrix import Wish
+from orchestrator.notify import Told
 from orchestrator.planning import Request
 from orchestrator.runtime.daemon import Daemon
 from orchestrator.store.past import past
@@ -25,6 +28,7 @@ from orchestrator.store.runs import RunFolder
 from tests.fakes.client import FakeClient
 from tests.fakes.runtime import FakeRuntime
 from tests.test_invocation import IDLE
+from tests.test_notify import SECRET, Receiver
 
 MATRIX = """
 title = "small"
@@ -153,7 +157,7 @@ def test_an_older_night_that_was_cut_short_stays_so(place: Place, runtime: FakeR
     folder, _, said = run(place)
 
     assert "going on" not in said
-    assert 3 == len([p for p in place.runs_dir.iterdir() if not p.is_symlink()])
+    assert 3 == len([p for p in place.runs_dir.iterdir() if p.is_dir() and not p.is_symlink()])
     assert folder.is_over
 
 
@@ -253,3 +257,62 @@ def test_a_run_without_a_plan_cannot_be_gone_on_with(place: Place, runtime: Fake
     with pytest.raises(RequestError, match="holds no plan") as caught:
         nights.resume(place, folder.id, Console(StringIO()), only_failed=False)
     assert caught.value.hint
+
+
+NOTIFY = f'{MATRIX}\n[notify]\nwebhook_env = "OURS"\n'
+
+
+@pytest.mark.parametrize(
+    ("on", "failed", "told"),
+    [("always", False, 1), ("always", True, 1), ("trouble", False, 0), ("trouble", True, 1)],
+)
+def test_who_is_told_stands_in_the_matrix(
+    place: Place, runtime: FakeRuntime, on: str, failed: bool, told: int
+) -> None:
+    """At the address in the variable that it names, after every night or after a bad one."""
+    receiver = Receiver()
+    runtime._fail = {"up": DIED} if failed else {}
+    with receiver.running():
+        there = replace(place, environment={"OURS": receiver.address, "HTTPS_PROXY": "p"})
+        folder, _, said = run(there, wish(there, f'{NOTIFY}on = "{on}"\n'))
+
+    assert [folder.id] * told == [body["levelbench"]["run"] for body in receiver.bodies]
+    assert SECRET not in said
+    assert SECRET not in (folder.path / "run.json").read_text()
+
+
+def test_going_on_tells_whom_the_stored_plan_names(place: Place, runtime: FakeRuntime) -> None:
+    """The variable is read again: the address is stored nowhere."""
+    asked = wish(place, NOTIFY)
+    runtime._fail = {"down": HostError("it is stuck")}
+    with pytest.raises(HostError):
+        run(place, asked)
+    runtime._fail = {}
+    receiver = Receiver()
+    with receiver.running():
+        there = replace(place, environment={"OURS": receiver.address})
+        nights.resume(there, "latest", Console(StringIO()), only_failed=False)
+
+    assert 1 == len(receiver.bodies)
+
+
+def test_a_webhook_without_an_address_is_told_at_the_start(place: Place, runtime: FakeRuntime) -> None:
+    """Not in the morning; the night is measured all the same, and nobody else's address is taken for it."""
+    other = replace(place, told=Told(webhook="http://127.0.0.1:1/"))
+    _, sound, said = run(other, wish(other, NOTIFY))
+
+    assert sound
+    assert "OURS is not set: no webhook will be told" in said
+    assert "127.0.0.1" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "left"), [("OURS", {"P": "p"}), ("LEVELBENCH_WEBHOOK", {"P": "p", "OURS": "a"})]
+)
+def test_the_address_is_no_part_of_what_pip_gets(place: Place, name: str, left: dict[str, str]) -> None:
+    """It is a secret: whoever builds an image or fetches weights has no use for it."""
+    there = replace(place, environment={"OURS": "a", "P": "p"}, told=Told(webhook="b"))
+    found = nights.telling(there, Notify(webhook_env=name), Console(StringIO()))
+
+    assert left == found.environment
+    assert {"OURS": "a", "LEVELBENCH_WEBHOOK": "b"}[name] == found.told.webhook

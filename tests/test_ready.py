@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,49 @@ def test_tail_is_the_end_of_a_long_log(tmp_path: Path) -> None:
 
     assert ["line 9970", "line 9999"] == [tail(log).splitlines()[0], tail(log).splitlines()[-1]]
     assert "" == tail(tmp_path / "none")
+
+
+def stalled(port: int, log_path: Path, silence_s: float, runtime: FakeRuntime | None = None) -> CellError:
+    """What an engine that never gets ready ends with."""
+    ladder = replace(LADDER, spec=SPEC.model_copy(update={"deadline_s": 2, "fatal": ()}), silence_s=silence_s)
+    with pytest.raises(CellError) as caught:
+        wait_until_ready(
+            runtime or FakeRuntime(), deployment(port, log_path), ladder, progress=lambda _: None
+        )
+    return caught.value
+
+
+def test_an_engine_that_says_and_answers_nothing_hangs(tmp_path: Path) -> None:
+    """It lives, so that nothing else would tell; its last words go with it."""
+    log = tmp_path / "log"
+    log.write_text("loading shard 3 of 8\n")
+    error = stalled(9, log, 0.3)
+
+    assert FailureCause.HUNG is error.cause
+    assert "neither written to its log nor answered: waiting for its port" in str(error)
+    assert "loading shard 3 of 8" in error.log_tail
+
+
+def test_a_hang_is_told_by_what_the_log_proves(tmp_path: Path) -> None:
+    """An engine may stay alive after it has run out of memory."""
+    log = tmp_path / "log"
+    log.write_text("out of memory\n")
+
+    assert FailureCause.MEMORY_WEIGHTS is stalled(9, log, 0.3).cause
+
+
+def test_whoever_writes_to_its_log_does_not_hang(tmp_path: Path) -> None:
+    """It is waited for until the deadline."""
+    log = tmp_path / "log"
+
+    def write(number: int) -> None:
+        with log.open("a") as file:
+            file.write(f"shard {number}\n")
+
+    assert FailureCause.DEADLINE is stalled(9, log, 1.5, FakeRuntime(on_state=write)).cause
+
+
+def test_whoever_answers_that_it_loads_does_not_hang(tmp_path: Path) -> None:
+    """503 is an answer."""
+    with FakeEngine(steady(), gets={"/health": (503, "")}) as engine:
+        assert FailureCause.DEADLINE is stalled(engine.port, tmp_path / "log", 1.5).cause

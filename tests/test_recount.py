@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.domain.exchange import Exchange, Outcome
+from backends.contract import Dialect
+from orchestrator.domain.counts import event_weights
+from orchestrator.domain.exchange import CountedBy, Exchange, Outcome
+from orchestrator.load.dialects import uncounted
 from orchestrator.recount import SAMPLE, recounted
 from tests.domain.made import exchange
 
@@ -44,6 +47,20 @@ def test_what_is_not_all_there_is_left_out(changes: dict[str, Any]) -> None:
     (found,) = recounted([dataclasses.replace(said(), **changes)], words)
 
     assert found.text_tokens is None
+
+
+def test_where_no_count_can_be_stated_every_answer_is_tokenised() -> None:
+    """Also one that was cut; its events share the count."""
+    cut = said("one two three four", outcome=Outcome.CUT)
+    (found,) = recounted([cut], words, stated=False)
+
+    assert (CountedBy.TOKENIZER, 4) == (found.tokens_from, found.tokens)
+    assert 4 == pytest.approx(event_weights([found]).sum())
+
+
+def test_only_plain_text_cannot_tell_a_count() -> None:
+    """Every other wire shape has a place for one, used or not."""
+    assert [Dialect.RAW_TEXT] == [dialect for dialect in Dialect if uncounted(dialect)]
 
 
 def test_of_many_a_sample_is_counted_evenly_spread() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 
 from backends.contract import FailureCause, ImageSpec
 from orchestrator.domain.cell import Role
+from orchestrator.domain.content import Content, differences
+from orchestrator.domain.evidence import Apart
 from orchestrator.domain.exchange import Outcome
 from orchestrator.domain.plan import Plan
-from orchestrator.domain.provenance import Image
+from orchestrator.domain.provenance import CpuSets, Image
 from orchestrator.domain.result import Phase
 from orchestrator.errors import CellError, HostError, Interrupted
+from orchestrator.host import topology
 from orchestrator.runtime.interface import DeploymentSpec, Progress, Rendered
 from orchestrator.store.runs import RunFolder
 from tests.fakes.client import bad
@@ -117,6 +121,29 @@ def test_other_hardware_is_another_measurement(rig: Rig, monkeypatch: pytest.Mon
     assert rig.run(plan)
     (event,) = events(rig, "cell-set-aside")
     assert "64 CPUs" in event["why"][0]
+
+
+def test_other_cpus_are_another_measurement(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same host, but engine and client are kept on other cores of it."""
+    before, after = (CpuSets(engine=engine, client=(3,), apart=Apart.CORES) for engine in ((0, 1), (0,)))
+    monkeypatch.setattr(topology, "cpu_sets", lambda _: before)
+    monkeypatch.setattr("orchestrator.group.pinned", lambda _: nullcontext())
+    plan = cut_short(rig)
+    monkeypatch.setattr(topology, "cpu_sets", lambda _: after)
+
+    assert rig.run(plan)
+    (event,) = events(rig, "cell-set-aside")
+    assert ["cpus (engine 0-1, client 3 -> engine 0, client 3)"] == event["why"]
+
+
+def test_other_gpus_of_the_host_are_another_measurement() -> None:
+    """All of the host's stand in its hardware; which of them the engine got is told apart."""
+    base = Content(
+        method=3, image="i", argv=(), env={}, files={}, steps={}, weights="w", prompts="p", requests="r",
+        workload="w", hardware="h", gpus=("GPU-a",), cpus="c",
+    )  # fmt: skip
+
+    assert ("gpus (GPU-b GPU-a)",) == differences(base, base.model_copy(update={"gpus": ("GPU-b",)}))
 
 
 def test_a_changed_workload_is_another_measurement(rig: Rig) -> None:

@@ -32,7 +32,7 @@ from orchestrator.load.draw import Draw
 from orchestrator.load.spec import LoadSpec
 from orchestrator.planning import Request, plan
 from orchestrator.ready import Ladder, require_alive, wait_until_ready
-from orchestrator.retokenised import counted
+from orchestrator.recount import recounted
 from orchestrator.runtime import venvs
 from orchestrator.runtime.interface import Deployment, DeploymentSpec
 from orchestrator.runtime.process import ProcessRuntime
@@ -171,7 +171,8 @@ def test_a_service_says_what_its_engine_says(
     assert len(past.text) > TOKENS
     assert len(through.event_ns) > 1
     assert CountedBy.NONE is through.tokens_from
-    assert CountedBy.TOKENIZER is counted([through], lambda text: range(len(text.split())))[0].tokens_from
+    (again,) = recounted([through], lambda text: range(len(text.split())), stated=False)
+    assert CountedBy.TOKENIZER is again.tokens_from
 
 
 @pytest.mark.parametrize("layer", RELEASES)

@@ -164,7 +164,11 @@ def test_what_is_at_hand_is_listed_by_name(bench: Bench) -> None:
             "step build ended with 137",
             FailureCause.KILLED_BY_KERNEL,
         ),
-        (JobEnd(State(True), 9.0, 1, "did not end in 9 s"), "build did not end in 9 s", FailureCause.UNKNOWN),
+        (
+            JobEnd(State(True), 9.0, 1, "did not end in 9 s"),
+            "build did not end in 9 s",
+            FailureCause.DEADLINE,
+        ),
     ],
 )
 def test_a_step_that_fails_fails_the_cell(bench: Bench, end: JobEnd, said: str, cause: FailureCause) -> None:

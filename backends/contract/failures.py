@@ -8,7 +8,8 @@ from backends.contract.values import Value
 
 
 class FailureCause(str, Enum):
-    """Why an engine did not come up or died, as read from its exit state and its log."""
+    """Why a cell failed, as read from exit state and log, or seen by whoever watched: HUNG is an engine that loads and
+    says nothing any more, NO_TOKENS one that is loaded and answers nobody, DEADLINE a phase that took too long."""
 
     MEMORY_WEIGHTS = "memory-weights"
     MEMORY_KV_CACHE = "memory-kv-cache"
@@ -24,6 +25,13 @@ class FailureCause(str, Enum):
     GPU = "gpu"
     KILLED_BY_KERNEL = "killed-by-kernel"
     KILLED = "killed"
+    IMAGE_PULL = "image-pull"
+    IMAGE_BUILD = "image-build"
+    DOWNLOAD = "download"
+    DISK_FULL = "disk-full"
+    HUNG = "hung"
+    NO_TOKENS = "no-tokens"
+    DEADLINE = "deadline"
     UNKNOWN = "unknown"
 
 
@@ -53,14 +61,20 @@ COMMON_FAILURES = (
         hint="accept the model's licence on the hub and set HF_TOKEN",
     ),
     FailureSignature(
-        pattern=r"driver version is insufficient|forward compatibility was attempted",
+        pattern=r"driver version is insufficient|forward compatibility was attempted"
+        r"|unsatisfied condition: cuda|driver on your system is too old",
         cause=FailureCause.DRIVER_TOO_OLD,
         hint="the image's CUDA is newer than the driver: update the driver, or take an older release",
     ),
     FailureSignature(
-        pattern=r"address already in use|couldn't bind|bind HTTP server socket",
+        pattern=r"[Aa]ddress already in use|couldn't bind|bind HTTP server socket",
         cause=FailureCause.PORT_IN_USE,
         hint="another program holds the port; choose one with PORT=",
+    ),
+    FailureSignature(
+        pattern=r"No space left on device|no space left on device|Disk quota exceeded",
+        cause=FailureCause.DISK_FULL,
+        hint="free disk where the named file lies; LEVELBENCH_CACHE and --runs choose other places",
     ),
     FailureSignature(
         pattern=r"ImportError: .*\.so|cannot open shared object file",

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from backends.contract import Value, WeightsFormat
+from backends import NATIVE, load_layers
+from backends.contract import ServingLayer, Value, WeightsFormat
 from orchestrator.domain.model import Family, Model, QuantizedOrigin
 from orchestrator.domain.workload import Workload
 from orchestrator.errors import RequestError, unknown
@@ -106,6 +107,17 @@ def read(path: Path, kind: type[_V]) -> dict[str, _V]:
     """One table per entry, its key being the id."""
     _, tables = parsed(path)
     return {key: _entry(f"{path.name} [{key}]", kind, key, table) for key, table in tables.items()}
+
+
+def serving_layer(name: str) -> ServingLayer | None:
+    """The layer in `bentoml` or `bentoml@2024-06`; None for `native`. RequestError for one that is not there."""
+    layers = load_layers()
+    layer_name = name.partition("@")[0]
+    if name == NATIVE:
+        return None
+    if layer_name not in layers:
+        raise unknown("serving layer", layer_name, [NATIVE, *layers])
+    return layers[layer_name]
 
 
 def parsed(path: Path) -> tuple[str, dict[str, Any]]:

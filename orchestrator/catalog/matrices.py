@@ -111,7 +111,17 @@ def _known(backends: Mapping[str, Backend], folder: Path) -> dict[str, Callable[
         loader.workload(full)
         return full
 
-    return {"backend": backend, "release": release, "model": model, "workload": workload}
+    def serving(name: str) -> str:
+        loader.serving_layer(name)
+        return name
+
+    return {
+        "backend": backend,
+        "release": release,
+        "model": model,
+        "workload": workload,
+        "serving": serving,
+    }
 
 
 def _told(error: ValidationError) -> list[tuple[Place, str]]:

@@ -21,12 +21,11 @@ from orchestrator.cli.options import (
 )
 from orchestrator.host.locks import host_path
 from orchestrator.invocation import Place
-from orchestrator.notify import Told
+from orchestrator.notify import WEBHOOK, Told
 from orchestrator.runtime.daemon import Daemon
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 # From the environment only: what stands on a command line can be read by everybody on the host
-WEBHOOK = "LEVELBENCH_WEBHOOK"
 SECRETS = (*TOKENS, WEBHOOK)
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 

@@ -32,7 +32,7 @@ from orchestrator.fleet import nights as fleets
 from orchestrator.fleet import worker
 from orchestrator.matrix import Wish
 from orchestrator.report import nights as night
-from orchestrator.store.runs import LATEST
+from orchestrator.store.runs import LATEST, today
 
 RunName = Annotated[str, typer.Argument(help="A run's name; `latest` is the one begun last.")]
 
@@ -110,7 +110,7 @@ def matrix(
         if as_json:
             print_json(planned.model_dump(mode="json"))
         else:
-            typer.echo(night.text(planned), nl=False)
+            typer.echo(night.text(planned, today()), nl=False)
         return
     if where is not None:
         folder, complete = fleets.run(context.obj, wish, where, Console(), new=new)

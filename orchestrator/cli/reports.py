@@ -8,14 +8,20 @@ from typing import Annotated, Optional
 
 import typer
 
+from backends import load_backends
+from orchestrator import reproduce as reproducing
+from orchestrator import retrospect
 from orchestrator.cli.app import app
 from orchestrator.cli.measuring import show
 from orchestrator.cli.options import AsJson
+from orchestrator.console import Console
 from orchestrator.errors import RequestError
-from orchestrator.report import cost, exports
+from orchestrator.report import cost, exports, qualitative, rulings
 from orchestrator.report.cost import Price
+from orchestrator.report.html.changes import past
 from orchestrator.report.html.page import charts_of
 from orchestrator.report.html.pictures import Picture, pictures
+from orchestrator.report.html.values import Table
 from orchestrator.store import files, sites
 from orchestrator.store.runs import LATEST, RunFolder
 
@@ -75,8 +81,17 @@ def site(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = Path("site"),
 ) -> None:
-    """Make static pages over all runs: the latest matrix, every series over time, each run's report."""
-    index = sites.write(context.obj.runs_dir, out, say=lambda text: typer.echo(text, err=True))
+    """Make static pages over all runs: the latest matrix, what got worse or better, every series over time, what
+    they say of the published claims, the engines side by side, each run's report."""
+    runs_dir, console = context.obj.runs_dir, Console()
+    index = sites.write(
+        runs_dir,
+        out,
+        past(retrospect.look_back(runs_dir, console.step).judged),
+        claims=Table(rulings.CLAIMS, rulings.claim_rows(reproducing.claims(runs_dir)), texts=4),
+        engines=Table(qualitative.HEADINGS, qualitative.rows(load_backends().values()), texts=7),
+        say=console.say,
+    )
     typer.echo(f"pages: {index}")
 
 

@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from backends import NATIVE
 from backends.contract import Value
 from orchestrator.domain.reading import Figure
 from orchestrator.domain.workload import SystemPrompt
 
 ANY = "*"
-NATIVE = "native"
 _ADDRESS = re.compile(
     r"(?P<model>[\w.*-]+)/(?P<backend>[\w*-]+)/(?:u(?P<users>[1-9]\d*)|\*)(?P<system>-sys)?(?:@(?P<serving>[\w-]+))?"
 )

@@ -12,14 +12,15 @@ from typing import Any
 
 from backends.contract import Launch, RequestSpec, Value
 from orchestrator.domain.cell import Cell
-from orchestrator.domain.provenance import Host
+from orchestrator.domain.cpus import ranges
+from orchestrator.domain.provenance import CpuSets, Host
 
 GIBIBYTE = 2**30
 
 
 class Content(Value):
     """Digests, and what is short enough to be read. `steps` are the addresses of the weights and of every step's
-    output; `workload` covers the load too."""
+    output; `workload` covers the load too; `gpus` are those that the engine gets, by UUID."""
 
     method: int
     image: str
@@ -32,6 +33,8 @@ class Content(Value):
     requests: str
     workload: str
     hardware: str
+    gpus: tuple[str, ...]
+    cpus: str
 
 
 def differences(before: Content | None, now: Content) -> tuple[str, ...]:
@@ -65,6 +68,11 @@ def hardware(host: Host) -> str:
     return "; ".join(
         [f"{host.machine}, {host.cpu}, {host.cpus} CPUs, {host.memory_bytes // GIBIBYTE} GiB", *gpus]
     )
+
+
+def cpus(sets: CpuSets) -> str:
+    """Which the engine may use, and which the load client."""
+    return f"engine {ranges(sets.engine)}, client {ranges(sets.client)}"
 
 
 def digest(value: Any) -> str:

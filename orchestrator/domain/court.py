@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from backends import NATIVE
 from backends.contract import Accelerator, Profile, Value
 from orchestrator.domain.claim import (
     ANY,
-    NATIVE,
     Address,
     Claim,
     Conditions,

@@ -5,8 +5,6 @@ Pure. Entries are made from results and their run's plan; they hold digests and 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from math import ceil
@@ -15,7 +13,8 @@ from typing import Any
 from pydantic import Field
 
 from backends.contract import Accelerator, FailureCause, ServeSpec, Value
-from orchestrator.domain.cell import Cell
+from orchestrator.domain.cell import Cell, Load, Role
+from orchestrator.domain.content import digest
 from orchestrator.domain.intervals import Bounds
 from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.provenance import Host, Provenance
@@ -69,10 +68,10 @@ class Entry(Value):
     model: str
     profile: str | None
     workload: str
-    users: int
-    system_prompt: str
+    load: Load
     accelerator: Accelerator | None
     runtime: str
+    role: Role = Role.MEASURED
     verdict: Level | None = None
     failure: FailureCause | None = None
     failed_in: Phase | None = None
@@ -92,8 +91,8 @@ def entry(run: str, result: Result, *, sibling: Provenance | None, serve: ServeS
         cell=cell.id,
         group=group.id,
         cell_key=cell_key(cell),
-        hardware_key=None if on is None else digest(_hardware(on, group.accelerator)),
-        hardware="unknown" if on is None else ", ".join(_hardware(on, group.accelerator)),
+        hardware_key=None if on is None else _short(hardware(on, group.accelerator)),
+        hardware="unknown" if on is None else ", ".join(hardware(on, group.accelerator)),
         method=result.method,
         started_at=result.started_at,
         backend=group.backend,
@@ -102,10 +101,10 @@ def entry(run: str, result: Result, *, sibling: Provenance | None, serve: ServeS
         model=group.model,
         profile=group.profile.value if group.profile else None,
         workload=group.workload.id,
-        users=cell.load.users,
-        system_prompt=cell.load.system_prompt.value,
+        load=cell.load,
         accelerator=group.accelerator,
         runtime=group.runtime.value,
+        role=group.role,
         verdict=result.verdict.level if result.verdict else None,
         failure=result.failure.cause if result.failure else None,
         failed_in=result.failure.phase if result.failure else None,
@@ -126,15 +125,15 @@ def cell_key(cell: Cell) -> str:
         cell.group.workload.model_dump(mode="json", exclude=_NOT_WORK, exclude_defaults=True),
         cell.load.model_dump(mode="json", exclude_defaults=True),
     )
-    return digest(parts)
+    return _short(parts)
 
 
-def digest(value: Any) -> str:
+def _short(value: Any) -> str:
     """16 characters over plain JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(value).removeprefix("sha256:")[:16]
 
 
-def _hardware(host: Host, accelerator: Accelerator | None) -> Sequence[str]:
+def hardware(host: Host, accelerator: Accelerator | None) -> Sequence[str]:
     """In words, without what software can change. GPUs only where the engine could use them."""
     gpus = [] if accelerator is Accelerator.CPU else [gpu.name for gpu in host.gpus]
     step = 2 ** max(0, host.memory_bytes.bit_length() - _MEMORY_BITS)
@@ -162,7 +161,7 @@ def _planned(serve: ServeSpec | None) -> dict[Trait, str]:
     if serve is None:
         return {}
     files = [file.model_dump() for file in serve.files]
-    return {Trait.ARGV: digest((serve.argv, files)), Trait.ENV: digest(serve.env)}
+    return {Trait.ARGV: _short((serve.argv, files)), Trait.ENV: _short(serve.env)}
 
 
 def _shared(p: Provenance) -> dict[Trait, str]:
@@ -176,7 +175,7 @@ def _shared(p: Provenance) -> dict[Trait, str]:
             Trait.GPUS: ", ".join(gpu.uuid for gpu in p.host.gpus),
             Trait.PYTHON: p.host.python,
             Trait.LEVELBENCH: f"{p.levelbench} {p.git_revision or 'no checkout'}{' changed' * p.git_dirty}",
-            Trait.PACKAGES: digest(p.packages),
+            Trait.PACKAGES: _short(p.packages),
         }
     )
 

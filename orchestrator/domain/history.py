@@ -75,4 +75,12 @@ def _is_measuring(phase: str) -> bool:
 
 
 def _place(group: CellGroup) -> tuple[object, ...]:
-    return group.backend, group.release, group.model, group.accelerator, group.runtime
+    return (
+        group.backend,
+        group.release,
+        group.model,
+        group.accelerator,
+        group.gpus,
+        group.serving,
+        group.runtime,
+    )

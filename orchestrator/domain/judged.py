@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from backends.contract import Value
+from orchestrator.domain.cell import Role
 from orchestrator.domain.entry import Entry, Trait
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.series import Judgement, Point, Trend, Watched, judge
@@ -98,8 +99,10 @@ class Judged:
 
 
 def series(entries: Iterable[Entry]) -> tuple[Series, ...]:
-    """One per cell and hardware, of the newest METHOD only, in the order of backends, models, workloads and loads."""
-    ordered = sorted(entries, key=lambda e: (e.started_at, e.run))
+    """One per cell and hardware, of the newest METHOD only, in the order of backends, models, workloads and loads.
+    What was measured only to confirm a change is part of none: it was picked for what had been found."""
+    kept = (entry for entry in entries if entry.role is not Role.CONFIRM)
+    ordered = sorted(kept, key=lambda e: (e.started_at, e.run))
     known: dict[tuple[str, str | None], list[Entry]] = {}
     for entry in ordered:
         known.setdefault((entry.cell_key, entry.hardware_key), []).append(entry)
@@ -122,7 +125,7 @@ def judged(of: Series) -> Judged:
     if trend is Trend.NOT_ENOUGH and of.elsewhere:
         return Judged(of, Trend.NOT_COMPARABLE, of.elsewhere, judgements)
     last_good = _last_good(valid, [j for j in judgements if j.trend is trend])
-    if trend not in (Trend.REGRESSION, Trend.IMPROVEMENT) or last_good is None:
+    if not trend.is_news or last_good is None:
         return Judged(of, trend, "", judgements)
     return Judged(of, trend, "", judgements, last_good, differences(last_good, newest))
 
@@ -182,12 +185,12 @@ def _last_good(valid: Sequence[Entry], flagged: Sequence[Judgement]) -> Entry | 
     return next((entry for entry in reversed(valid) if entry.run in names), None)
 
 
-def _place(entry: Entry) -> tuple[str, str, str, str, int, str]:
+def _place(entry: Entry) -> tuple[str, str, str, str, float, str]:
     return (
         entry.backend,
         entry.model,
         entry.workload,
-        entry.system_prompt,
-        entry.users,
+        entry.load.system_prompt.value,
+        entry.load.size,
         entry.hardware,
     )

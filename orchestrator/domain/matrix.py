@@ -17,9 +17,11 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
+from backends import NATIVE
 from backends.contract import FailureCause, PrefixCaching, Profile, Value
 from orchestrator.domain.cell import AcceleratorChoice, Load, RuntimeChoice
 from orchestrator.domain.result import Phase
@@ -48,6 +50,11 @@ def _one_or_more(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
 
+def _as_words(value: Any) -> Any:
+    """A number of GPUs may be written as one."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _told_once(values: tuple[_T, ...]) -> tuple[_T, ...]:
     twice = [str(getattr(v, "value", v)) for i, v in enumerate(values) if v in values[:i]]
     if twice:
@@ -60,6 +67,8 @@ BackendName = Annotated[str, _looked_up("backend")]
 ReleaseName = Annotated[str, _looked_up("release")]
 ModelName = Annotated[str, _looked_up("model")]
 WorkloadName = Annotated[str, _looked_up("workload")]
+ServingName = Annotated[str, _looked_up("serving")]
+GpusAsked = Annotated[str, BeforeValidator(_as_words), Field(min_length=1)]
 Backends = Several[BackendName]
 Releases = Several[ReleaseName]
 Models = Several[ModelName]
@@ -70,6 +79,8 @@ Users = Several[UserCount]
 SystemPrompts = Several[SystemPrompt]
 PrefixCachings = Several[PrefixCaching]
 Accelerators = Several[AcceleratorChoice]
+GpusChoices = Several[GpusAsked]
+Servings = Several[ServingName]
 Causes = Several[FailureCause]
 Amount = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
@@ -86,6 +97,8 @@ class Point(Value):
     system_prompt: SystemPrompt = SystemPrompt.WITHOUT
     prefix_caching: PrefixCaching = PrefixCaching.PROFILE
     accelerator: AcceleratorChoice = AcceleratorChoice.AUTO
+    gpus: GpusAsked = "1"
+    serving: ServingName = NATIVE
     extra_args: tuple[str, ...] = ()
     duration_s: Amount | None = None
 
@@ -115,6 +128,8 @@ class Pattern(Value):
     system_prompt: SystemPrompts = ()
     prefix_caching: PrefixCachings = ()
     accelerator: Accelerators = ()
+    gpus: GpusChoices = ()
+    serving: Servings = ()
 
     def matches(self, point: Point) -> bool:
         return all(
@@ -153,6 +168,8 @@ class Axes(Value):
     system_prompt: SystemPrompts = ()
     prefix_caching: PrefixCachings = (PrefixCaching.PROFILE,)
     accelerator: Accelerators = (AcceleratorChoice.AUTO,)
+    gpus: GpusChoices = ("1",)
+    serving: Servings = (NATIVE,)
     extra_args: dict[BackendName, tuple[str, ...]] = Field(default_factory=dict)
     duration_s: Amount | None = None
 
@@ -182,6 +199,13 @@ class Budget(Value):
     disk_gb: Amount | None = None
     phase_minutes: dict[Phase, Amount] = Field(default_factory=dict)
 
+    @field_validator("phase_minutes")
+    @classmethod
+    def _leaves_teardown_alone(cls, minutes: dict[Phase, Amount]) -> dict[Phase, Amount]:
+        if Phase.DOWN in minutes:
+            raise ValueError("a teardown is never cut short: it ends with proof, or ends the night")
+        return minutes
+
 
 class Priority(Pattern):
     """What these cells are worth when time runs out: the lowest are left out first. Others are worth 0."""
@@ -196,8 +220,12 @@ class Waiver(Pattern):
     reason: str = Field(min_length=1)
     until: date
 
-    def covers(self, point: Point, cause: FailureCause, today: date) -> bool:
-        return today <= self.until and self.matches(point) and (not self.cause or cause in self.cause)
+    def covers(self, cause: FailureCause) -> bool:
+        """Whichever day it is."""
+        return not self.cause or cause in self.cause
+
+    def ran_out(self, today: date) -> bool:
+        return today > self.until
 
 
 class NotifyOn(str, Enum):
@@ -337,7 +365,17 @@ def _durations(matrix: Matrix) -> Iterator[tuple[tuple[str | int, ...], tuple[st
 
 
 def _product(axes: Axes, more: Include, workloads: Mapping[str, Workload]) -> Iterator[Point]:
-    names = ("model", "workload", "release", "profile", "prefix_caching", "accelerator", "backend")
+    names = (
+        "model",
+        "workload",
+        "release",
+        "profile",
+        "prefix_caching",
+        "accelerator",
+        "gpus",
+        "serving",
+        "backend",
+    )
     for values in product(*(getattr(more, name) or getattr(axes, name) for name in names)):
         one = dict(zip(names, values, strict=True))
         workload = workloads[one["workload"]]

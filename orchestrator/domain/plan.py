@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from pydantic import Field
+
 from backends.contract import (
     Accelerator,
     Deviation,
@@ -14,7 +18,7 @@ from backends.contract import (
     Value,
 )
 from orchestrator.domain.cell import CellGroup
-from orchestrator.domain.matrix import Excluded, Pattern, Rules
+from orchestrator.domain.matrix import Excluded, Pattern, Rules, Waiver
 from orchestrator.domain.model import Model
 
 IMAGE_BYTES_PER_S = 40e6  # building or pulling: a guess before there is a history of phases
@@ -42,7 +46,8 @@ class Estimate(Value):
 class GroupPlan(Value):
     """One deployment and its cells. `quantize` makes the weights out of another model's; its calibration
     texts are put in when it runs. `port` 0 means a free one; `estimate` is None before there is a history.
-    `layer_ready` is how to see that a serving layer before the engine is up."""
+    `layer_ready` is how to see that a serving layer before the engine is up. `value` is what it is worth when time runs
+    out, `waivers` are those that name a cell, by its load's id."""
 
     group: CellGroup
     model: Model
@@ -57,6 +62,8 @@ class GroupPlan(Value):
     port: int = 0
     layer_ready: ReadySpec | None = None
     estimate: Estimate | None = None
+    value: int = 0
+    waivers: dict[str, tuple[Waiver, ...]] = Field(default_factory=dict)
 
     @property
     def measure_s(self) -> float:
@@ -84,8 +91,15 @@ class GroupPlan(Value):
     @property
     def minutes(self) -> float:
         """From its image to its teardown."""
+        return self.needs_s(()) / 60
+
+    def needs_s(self, done: Collection[str]) -> float:
+        """Of it, what is still to come when these cells have ended: nothing once all have."""
+        due = sum(cell.id not in done for cell in self.group.cells)
+        if not due:
+            return 0.0
         down_s = 0.0 if self.estimate is None else self.estimate.down_s
-        return (self.prepare_s + self.measure_s + down_s) / 60
+        return self.prepare_s + self.measure_s * due / len(self.group.loads) + down_s
 
     @property
     def images(self) -> tuple[ImageSpec, ...]:
@@ -152,6 +166,11 @@ class Plan(Value):
             + sum(model.weights_bytes for model in self.models)
             + sum(steps.values())
         )
+
+    @property
+    def rules(self) -> Rules:
+        """Those of its matrix; a plan that comes from none has no budget and waives nothing."""
+        return Rules() if self.night is None else self.night.rules
 
     @property
     def cells(self) -> int:

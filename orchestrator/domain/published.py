@@ -9,8 +9,9 @@ from enum import Enum
 
 from pydantic import Field, model_validator
 
+from backends import NATIVE
 from backends.contract import Deviation, Value
-from orchestrator.domain.claim import NATIVE, Address, Confounder
+from orchestrator.domain.claim import Address, Confounder
 from orchestrator.domain.court import (
     ClaimRuling,
     Exhibit,

@@ -6,16 +6,22 @@ as it is tonight: if that is as slow, the engine is not what changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from math import log
 
+from pydantic import Field
+
 from backends.contract import Value
+from orchestrator.domain.cell import Role
 from orchestrator.domain.entry import Entry, Trait
 from orchestrator.domain.judged import Difference, Judged, Part, parts
 from orchestrator.domain.plan import GroupPlan
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.series import Judgement, Point, Trend, compare
+
+STAMP = len("20261128-020000")  # of a run's name
 
 
 class Kind(str, Enum):
@@ -33,6 +39,11 @@ class Rerun(Value):
     group: str
     cell: str
     image: str | None = None
+
+    @property
+    def deployment(self) -> tuple[Kind, str, str, str | None]:
+        """Equal for re-runs that one deployment can serve."""
+        return self.kind, self.run, self.group, self.image
 
 
 class Cause(str, Enum):
@@ -56,12 +67,23 @@ class Conclusion(Value):
     candidates: tuple[Difference, ...] = ()
 
 
+class Changed(Value):
+    """What looked like a change of a cell, in words, and what measuring it again came to. `reruns` are the cells in
+    which that was done, those that could be run."""
+
+    cell: str
+    trend: Trend
+    found: str
+    conclusion: Conclusion
+    reruns: dict[Kind, str] = Field(default_factory=dict)
+
+
 def confirmations(flagged: Iterable[Judged], image_here: Callable[[Rerun], bool]) -> tuple[Rerun, ...]:
     """For every regression and improvement: the cell again, and as the last good run had it, from its image, where
     that was another one and is still here."""
     found: list[Rerun] = []
     for one in flagged:
-        if one.trend not in (Trend.REGRESSION, Trend.IMPROVEMENT):
+        if not one.trend.is_news:
             continue
         found.append(_rerun(Kind.AGAIN, one.newest, None))
         image = one.last_good.traits.get(Trait.IMAGE) if one.last_good else None
@@ -71,11 +93,46 @@ def confirmations(flagged: Iterable[Judged], image_here: Callable[[Rerun], bool]
     return tuple(found)
 
 
-def pinned(plan: GroupPlan, rerun: Rerun) -> GroupPlan:
-    """The plan of a re-run, out of the plan of the group that it repeats: that cell alone, and that image."""
-    loads = tuple(cell.load for cell in plan.group.cells if cell.id == rerun.cell)
-    image = plan.image if rerun.image is None else plan.image.model_copy(update={"digest": rerun.image})
-    return plan.model_copy(update={"group": plan.group.model_copy(update={"loads": loads}), "image": image})
+def gathered(reruns: Iterable[Rerun]) -> tuple[tuple[Rerun, ...], ...]:
+    """Those that one deployment can serve together."""
+    found: dict[object, list[Rerun]] = defaultdict(list)
+    for one in reruns:
+        found[one.deployment].append(one)
+    return tuple(map(tuple, found.values()))
+
+
+def pinned(plan: GroupPlan, reruns: Sequence[Rerun]) -> GroupPlan:
+    """The plan of re-runs of one deployment, out of the plan of the group that they repeat: those cells alone, that
+    image, and a name of its own, so that they are never taken for the run's own cells."""
+    first, wanted = reruns[0], {rerun.cell for rerun in reruns}
+    group = plan.group.model_copy(
+        update={
+            "loads": tuple(cell.load for cell in plan.group.cells if cell.id in wanted),
+            "role": Role.CONFIRM,
+            "mark": "-".join([*([plan.group.mark] if plan.group.mark else []), _mark(first)]),
+        }
+    )
+    image = plan.image if first.image is None else plan.image.model_copy(update={"digest": first.image})
+    return plan.model_copy(update={"group": group, "image": image})
+
+
+def cell(rerun: Rerun, plan: GroupPlan) -> str:
+    """What the cell of a re-run is called in the plan that was made of it."""
+    return plan.group.id + rerun.cell.removeprefix(rerun.group)
+
+
+def changed(of: Judged, found: str, cells: Mapping[Rerun, str], entries: Mapping[str, Entry]) -> Changed:
+    """What becomes of a change: `cells` are those of all re-runs, `entries` what they came to."""
+    mine = {(one.run, one.cell) for one in (of.newest, of.last_good) if one is not None}
+    reruns = {rerun.kind: name for rerun, name in cells.items() if (rerun.run, rerun.cell) in mine}
+    again, last_good = (entries.get(reruns.get(kind, "")) for kind in (Kind.AGAIN, Kind.LAST_GOOD))
+    return Changed(
+        cell=of.newest.cell,
+        trend=of.trend,
+        found=found,
+        conclusion=conclude(of, again, last_good),
+        reruns={kind: name for kind, name in reruns.items() if name in entries},
+    )
 
 
 def conclude(of: Judged, again: Entry | None, last_good: Entry | None) -> Conclusion:
@@ -92,6 +149,11 @@ def conclude(of: Judged, again: Entry | None, last_good: Entry | None) -> Conclu
         return Conclusion(confirmed=True, cause=Cause.ENGINE, tried=True, candidates=engine)
     cause = Cause.HOST if set(parts(others)) <= {Part.HOST} else Cause.UNKNOWN
     return Conclusion(confirmed=True, cause=cause, tried=True, candidates=others)
+
+
+def _mark(rerun: Rerun) -> str:
+    """With the time of the run that it repeats, where that is not tonight's."""
+    return rerun.kind.value if rerun.kind is Kind.AGAIN else f"{rerun.kind.value}-{rerun.run[:STAMP]}"
 
 
 def _rerun(kind: Kind, of: Entry, image: str | None) -> Rerun:

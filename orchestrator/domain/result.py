@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import Enum
 
 from pydantic import Field
@@ -15,6 +16,7 @@ from orchestrator.domain.evidence import NOBODY_LOOKED, Evidence
 from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.verdict import Verdict
+from orchestrator.domain.windows import Span
 
 METHOD = 3
 SCHEMA = 3
@@ -34,8 +36,16 @@ class Phase(str, Enum):
     DOWN = "down"
 
 
+class Waived(Value):
+    """That a failure was known, and accepted until a day."""
+
+    reason: str
+    until: date
+
+
 class Failure(Value):
-    """Why a cell has no figures. `skipped`: it was not tried, since its like had failed so before."""
+    """Why a cell has no figures. `skipped`: it was not tried, since its like had failed so before. `waived`: it was
+    expected, and is no reason to call anybody."""
 
     phase: Phase
     cause: FailureCause
@@ -43,6 +53,7 @@ class Failure(Value):
     hint: str = ""
     log_tail: str = ""
     skipped: bool = False
+    waived: Waived | None = None
 
 
 class TelemetrySummary(Value):
@@ -79,6 +90,7 @@ class Result(Value):
     method: int = METHOD
     cell: Cell
     started_at: str = Field(description="wall clock, UTC, ISO 8601; for people, never for arithmetic")
+    span: Span | None = Field(default=None, description="on the clock of the raw records")
     metrics: Metrics | None = None
     evidence: Evidence = NOBODY_LOOKED
     verdict: Verdict | None = None
@@ -94,3 +106,8 @@ class Result(Value):
     steps: tuple[StepRecord, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="what a reader must know of how it was measured")
     phases_s: dict[Phase, float] = Field(default_factory=dict)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it has figures that its own verdict does not call invalid: those are as good as none."""
+        return self.metrics is not None and (self.verdict is None or not self.verdict.is_invalid)

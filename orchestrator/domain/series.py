@@ -68,6 +68,11 @@ class Trend(str, Enum):
     NOT_ENOUGH = "not-enough"
     NOT_COMPARABLE = "not-comparable"
 
+    @property
+    def is_news(self) -> bool:
+        """Whether something has changed."""
+        return self in (Trend.REGRESSION, Trend.IMPROVEMENT)
+
 
 class Point(Value):
     """A figure of one run, with its 95 % interval within the run where it has one."""

@@ -51,7 +51,7 @@ def prepare(wish: Wish, cluster: Cluster) -> Plan:
         asked = request.accelerator
         return cluster.accelerator if asked is AcceleratorChoice.AUTO else Accelerator(asked.value)
 
-    def traits(on: Accelerator) -> HostTraits:
+    def traits(request: Request, on: Accelerator) -> HostTraits:  # noqa: ARG001 - its GPUs are on another host
         if on is Accelerator.CPU:
             return facts.traits(on, host)
         return HostTraits(

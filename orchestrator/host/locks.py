@@ -243,3 +243,14 @@ def _start_ticks(pid: int) -> int | None:
         return None
     # Field 22 of proc_pid_stat(5); the second, a name in brackets, may itself hold spaces and brackets.
     return int(text.rpartition(")")[2].split()[19])
+
+
+def exists(pid: int) -> bool:
+    """Also of a process of another user, or that /proc hides from this one."""
+    with suppress(ProcessLookupError):
+        try:
+            os.kill(pid, 0)
+        except PermissionError:
+            return True
+        return True
+    return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import psutil
 
@@ -35,25 +35,32 @@ def metrics_source(url: str, metrics: MetricsMap) -> Source:
     return Source("metrics", scraper.read, scraper.close)
 
 
-def client_source(pid: int) -> Source:
-    """The load client's process, and ours, which reads what it spools; nothing once it is gone."""
+def client_source(pids: Collection[int]) -> Source:
+    """The load client's processes together, and ours, which reads what they spool; nothing once one is gone: a sum
+    without it would be no reading of them."""
     mine = psutil.Process()
 
     def read() -> dict[str, float]:
         own = mine.cpu_times()
         try:
-            process = psutil.Process(pid)
-            with process.oneshot():
-                times = process.cpu_times()
-                return {
-                    "client.cpu_s": times.user + times.system,
-                    "orchestrator.cpu_s": own.user + own.system,
-                    "client.memory_bytes": process.memory_info().rss,
-                }
+            used = [_used(pid) for pid in pids]
         except psutil.NoSuchProcess:
             return {}
+        return {
+            "client.cpu_s": sum(cpu_s for cpu_s, _ in used),
+            "orchestrator.cpu_s": own.user + own.system,
+            "client.memory_bytes": sum(memory_bytes for _, memory_bytes in used),
+        }
 
     return Source("client", read)
+
+
+def _used(pid: int) -> tuple[float, int]:
+    """CPU seconds and memory of a process."""
+    process = psutil.Process(pid)
+    with process.oneshot():
+        times = process.cpu_times()
+        return times.user + times.system, process.memory_info().rss
 
 
 def host_source() -> Source:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.domain.looks import GpuProcess, Sighting
 from orchestrator.host.gpu import Nvml
 from orchestrator.host.gpu_state import process_name
+from orchestrator.host.locks import exists
 from orchestrator.host.telemetry import ReadingError, Source
 from orchestrator.host.xids import KMSG, DriverEvents, KernelLog
 
@@ -80,14 +79,3 @@ class GpuWatch:
             )
             self._sightings.append(Sighting(now_ns, title, process))
         return {f"{title}.foreign_processes": len(strange)}
-
-
-def exists(pid: int) -> bool:
-    """Also of a process of another user, or that /proc hides from this one."""
-    with suppress(ProcessLookupError):
-        try:
-            os.kill(pid, 0)
-        except PermissionError:
-            return True
-        return True
-    return False

@@ -174,9 +174,9 @@ class LoadClient:
         self._stretches = 0
 
     @property
-    def pid(self) -> int | None:
-        """The first process."""
-        return self._processes[0].pid
+    def pids(self) -> tuple[int, ...]:
+        """Of its processes, once they are started."""
+        return tuple(process.pid for process in self._processes if process.pid is not None)
 
     def __enter__(self) -> Self:
         for process, theirs in zip(self._processes, self._theirs, strict=True):

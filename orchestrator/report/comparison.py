@@ -16,7 +16,7 @@ ENDED = "why answers ended"
 CAUTION = (
     "Each row is one run. Its 95 % interval tells how much the figure moved within that run, not what another run "
     "would give: two engines whose intervals overlap are not told apart, and those that do not may still be. "
-    "Ratios are to the best at the same load; a ratio carries the worse mark of its two figures."
+    "Rank is by token rate; in an open loop by what was within limits, then by mean TTFT. Ratios are to the best at the same load; a ratio carries the worse mark of its two figures."
 )
 
 

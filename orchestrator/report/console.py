@@ -91,7 +91,11 @@ _WORDS = ("engine", "verdict")
 def _style(cell: str) -> str:
     if cell.startswith("failed") or cell.endswith("!") or cell in ("invalid", State.DAMAGED.value):
         return "red"
-    return "yellow" if cell.endswith("?") or cell in ("suspect", State.UNFINISHED.value) else ""
+    return (
+        "yellow"
+        if cell.endswith("?") or cell.startswith("waived") or cell in ("suspect", State.UNFINISHED.value)
+        else ""
+    )
 
 
 def _plain_field(field: Field, names: Names) -> str:

@@ -51,11 +51,15 @@ def refused(run: RunRecord) -> list[str]:
 
 def failures(results: Sequence[Result], names: Names) -> list[str]:
     """One subsection per failed cell: cause, what to do, the engine's last words."""
-    failed = [(r, r.failure) for r in results if r.failure is not None]
-    if not failed:
-        return []
-    heading = f"## {units.count(len(failed), 'cell')} failed"
-    return [heading, *(part for r, failure in failed for part in _failure(r, failure, names))]
+    every = [(r, r.failure) for r in results if r.failure is not None]
+    failed = [(r, failure) for r, failure in every if failure.waived is None]
+    waived = [(r, failure) for r, failure in every if failure.waived is not None]
+    return [
+        *([f"## {units.count(len(failed), 'cell')} failed"] if failed else []),
+        *(part for r, failure in failed for part in _failure(r, failure, names)),
+        *([f"## {units.count(len(waived), 'failure')} waived"] if waived else []),
+        *(part for r, failure in waived for part in _failure(r, failure, names)),
+    ]
 
 
 def errors(results: Sequence[Result], names: Names) -> list[str]:
@@ -117,6 +121,8 @@ def made(results: Sequence[Result], names: Names) -> list[list[str]]:
 def _failure(result: Result, failure: Failure, names: Names) -> list[str]:
     title = f"### {names[result.cell.group]}, {result.cell.group.model}, {load_name(result.cell)}"
     cause = f"**{failure.cause.value}** in phase {failure.phase.value}: {layout.escape(failure.message)}"
+    if failure.waived is not None:
+        cause += f". Waived until {failure.waived.until}: {layout.escape(failure.waived.reason)}"
     hint = [f"What to do: {layout.escape(failure.hint)}"] if failure.hint else []
     tail = ["The engine's last words:", layout.code_block(failure.log_tail)] if failure.log_tail else []
     return [title, cause, *hint, *tail]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain.metrics import Metrics
 from orchestrator.domain.reasons import Level
+from orchestrator.domain.request import Slo
 from orchestrator.domain.result import Result
 from orchestrator.report import layout, units
 
@@ -65,6 +66,12 @@ def gpu_power_w(result: Result) -> float | None:
     """What the GPUs drew together."""
     each = _gpu(result, GPU_POWER)
     return sum(each) if each else None
+
+
+def limits(slo: Slo) -> str:
+    """What a request must keep to count as good."""
+    known = (("TTFT", slo.ttft_s), ("time per output token", slo.tpot_s), ("latency", slo.latency_s))
+    return layout.joined([f"{title} {units.ms(limit)} ms" for title, limit in known if limit is not None])
 
 
 def _user_rate(result: Result, m: Metrics) -> str:

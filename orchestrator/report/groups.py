@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import inf
 from operator import attrgetter
 
 from backends.contract import PrefixCaching
@@ -53,7 +54,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A result's place among those of the same work and users, by token rate."""
+    """A result's place among those of the same work and load: by token rate, or in an open loop, which asks the
+    same of every engine, by what was answered within limits (where there are any), then by mean TTFT."""
 
     rank: int
     result: Result
@@ -64,11 +66,11 @@ class Standing:
 
 
 def fields(cells: Sequence[Stored]) -> tuple[Field, ...]:
-    """One field per model, workload and system prompt, in the order in which they were planned. The control cell
-    competes with nobody."""
+    """One field per model, workload and system prompt, in the order in which they were planned. Control cells and
+    confirmations compete with nobody."""
     known: dict[tuple[str, str, str], list[Stored]] = {}
     for stored in cells:
-        if stored.cell is not None and stored.cell.group.role is not Role.CONTROL:
+        if stored.cell is not None and stored.cell.group.role is Role.MEASURED:
             known.setdefault(_work(stored.cell), []).append(stored)
     several_workloads = len({workload for _, workload, _ in known}) > 1
     return tuple(
@@ -80,6 +82,11 @@ def names(cells: Iterable[Stored]) -> dict[CellGroup, str]:
     """What each deployment is called: backend and version, and only what else tells them apart."""
     groups = tuple({stored.cell.group: None for stored in cells if stored.cell is not None})
     return {group: _name(group, groups) for group in groups}
+
+
+def lines(groups: Sequence[CellGroup]) -> dict[CellGroup, str]:
+    """What they are called over time, where an engine's version may change."""
+    return {g: _told(g.backend, g, [o for o in groups if o.backend == g.backend]) for g in groups}
 
 
 def load_name(cell: Cell) -> str:
@@ -109,10 +116,24 @@ def standings(results: Sequence[Result]) -> tuple[Standing, ...]:
     fit = [r for r in results if r.metrics is not None and level(r) is not Level.INVALID]
     if len({r.method for r in fit}) > 1:
         return ()
-    ranked = sorted(fit, key=_rate, reverse=True)
+    fastest = max(fit, key=_rate, default=None)
     answered = [r for r in fit if _ttft_s(r)]
     quickest = min(answered, key=_ttft_s, default=None)
-    return tuple(_standing(i, r, ranked[0], quickest) for i, r in enumerate(ranked, 1))
+    ranked = sorted(fit, key=_merit)
+    return tuple(_standing(i, r, fastest or r, quickest) for i, r in enumerate(ranked, 1))
+
+
+def is_open(results: Iterable[Result]) -> bool:
+    """Whether the loop was: requests were sent when they were due."""
+    return any(r.cell.load.arrivals is not None for r in results)
+
+
+def _merit(result: Result) -> tuple[float, float]:
+    """The best first."""
+    if not is_open([result]):
+        return -_rate(result), 0.0
+    good = result.metrics.goodput_per_s if result.metrics else None
+    return -(good or 0.0), _ttft_s(result) or inf
 
 
 def _standing(rank: int, result: Result, best: Result, quickest: Result | None) -> Standing:
@@ -151,15 +172,20 @@ def _by_size(cells: list[Stored]) -> tuple[Stored, ...]:
 
 def _name(group: CellGroup, groups: Sequence[CellGroup]) -> str:
     alike = [g for g in groups if (g.backend, g.version) == (group.backend, group.version)]
-    traits = ("release", "profile", "accelerator", "runtime", "serving")
+    return _told(f"{group.backend} {group.version}", group, alike)
+
+
+def _told(called: str, group: CellGroup, alike: Sequence[CellGroup]) -> str:
+    traits = ("release", "profile", "accelerator", "gpus", "runtime", "serving")
     told = [t for t in traits if len({getattr(g, t) for g in alike}) > 1]
     words = [_word(t, getattr(group, t)) for t in (*told, *(["serving"] if _is_untold(group, told) else []))]
+    words = [word for word in words if word]
     if len({g.prefix_caching for g in alike}) > 1:
         words.append(_PREFIX[group.prefix_caching])
     if len({g.extra_args for g in alike}) > 1 and group.extra_args:
         words.append(" ".join(group.extra_args))
     extra = ", ".join(words)
-    return f"{group.backend} {group.version}" + (f" ({extra})" if extra else "")
+    return called + (f" ({extra})" if extra else "")
 
 
 def _is_untold(group: CellGroup, told: Sequence[str]) -> bool:
@@ -170,4 +196,7 @@ def _is_untold(group: CellGroup, told: Sequence[str]) -> bool:
 def _word(trait: str, value: object) -> str:
     if trait == "serving":
         return f"behind {value}" if value else "native"
-    return str(getattr(value, "value", value))
+    if trait == "gpus":
+        asked = str(value)
+        return count(int(asked), "GPU") if asked.isdigit() else asked
+    return "" if value is None else str(getattr(value, "value", value))

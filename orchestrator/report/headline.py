@@ -8,12 +8,13 @@ from orchestrator.domain.cell import CellGroup, Load
 from orchestrator.domain.distribution import MIN_SAMPLES
 from orchestrator.domain.result import Result
 from orchestrator.report import layout
-from orchestrator.report.figures import TOKEN_RATE, TTFT_MEAN, headline, level, marked
-from orchestrator.report.groups import Field, counted, load_name, load_size, standings
+from orchestrator.report.figures import TOKEN_RATE, TTFT_MEAN, headline, level, marked, worse
+from orchestrator.report.groups import Field, counted, is_open, load_name, load_size, standings
 from orchestrator.report.records import State, Stored
 
 Names = Mapping[CellGroup, str]
 
+MOST_TOKENS = "most tok/s from"
 LEGEND = (
     "TTFT: time to first token. ITL: gap between two tokens of one answer. tok/s: generated tokens per second, all "
     "users together. `?` marks a suspect figure, `!` an invalid one; the reasons stand below the table. "
@@ -63,7 +64,8 @@ def verdict(stored: Stored) -> str:
     if stored.state is not State.COMPLETE or stored.result is None:
         return stored.state.value
     if stored.result.failure is not None:
-        return f"failed: {stored.result.failure.cause.value}"
+        word = "failed" if stored.result.failure.waived is None else "waived"
+        return f"{word}: {stored.result.failure.cause.value}"
     return level(stored.result).value
 
 
@@ -101,12 +103,23 @@ def _section(field: Field, names: Names) -> list[str]:
 def _leaders(field: Field, names: Names) -> str:
     """Only where at least two engines have figures that may be compared."""
     led: dict[str, list[Load]] = {}
+    by = _by(field)
     for load, results in field.by_load:
         ranked = standings(results)
         if len(ranked) > 1:
-            winner = marked(names[ranked[0].result.cell.group], ranked[0].rate_level)
+            best = ranked[0]
+            of = best.rate_level if by == MOST_TOKENS else worse(best.rate_level, best.ttft_level)
+            winner = marked(names[best.result.cell.group], of)
             led.setdefault(winner, []).append(load)
     if not led:
         return f"{field.title}: no two engines to compare"
     claims = [f"{winner} with {counted(at)}" for winner, at in led.items()]
-    return f"{field.title}: most tok/s from {layout.joined(claims)}"
+    return f"{field.title}: {by} {layout.joined(claims)}"
+
+
+def _by(field: Field) -> str:
+    """What a place is by, as in groups.standings."""
+    if not is_open(field.results):
+        return MOST_TOKENS
+    limited = any(r.metrics is not None and r.metrics.slo is not None for r in field.results)
+    return "most within limits from" if limited else "lowest TTFT from"

@@ -9,21 +9,29 @@ from typing import Any
 from orchestrator.domain.costs import Cost, Work
 from orchestrator.domain.entry import Entry, Trait
 from orchestrator.domain.judged import Difference, Judged, parts
-from orchestrator.domain.reruns import Cause, Conclusion
+from orchestrator.domain.reruns import Cause, Changed, Conclusion, Kind
+from orchestrator.domain.result import Result
 from orchestrator.domain.series import Change, Judgement, Trend, Watched
+from orchestrator.domain.turns import Turn
+from orchestrator.domain.workload import SystemPrompt
 from orchestrator.report import layout, units
+from orchestrator.report.figures import TOKEN_RATE, TTFT_MEAN, level
+from orchestrator.report.groups import counted
+from orchestrator.report.records import Stored
 
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN = 30  # newest runs of a sparkline
 # A sparkline's height is at least so much of its level: what is noise shall look like noise.
 LEAST_HEIGHT = 0.1
-NEWS = (Trend.REGRESSION, Trend.IMPROVEMENT)
+NEWS = tuple(trend for trend in Trend if trend.is_news)
 _NAMES = {
     Watched.TOKEN_RATE: ("token rate", "tok/s", 1.0),
     Watched.TTFT_MEAN: ("mean TTFT", "ms", 1e3),
     Watched.TTFT_P95: ("p95 TTFT", "ms", 1e3),
     Watched.ITL_MEAN: ("mean ITL", "ms", 1e3),
 }
+AGAIN = ("cell", "measured again", "verdict", TOKEN_RATE.title, TTFT_MEAN.title)
+_AGAIN = {Kind.AGAIN: "as it is", Kind.LAST_GOOD: "with the engine of before"}
 _DIGESTS = (Trait.IMAGE, Trait.BASE_IMAGE, Trait.ARGV, Trait.ENV, Trait.WEIGHTS, Trait.PACKAGES)
 _DIGEST_SHOWN = 19  # of sha256:0123456789ab
 
@@ -40,15 +48,61 @@ def page(judged: Sequence[Judged], *, faults: Sequence[str] = ()) -> str:
     return "\n\n".join([layout.table(headings, rows, texts=2), news, *_told(faults)]) + "\n"
 
 
-def findings(judged: Sequence[Judged]) -> list[str]:
-    """A line for each series with news: what is worse first."""
-    return [finding(one) for trend in NEWS for one in judged if one.trend is trend]
+def findings(judged: Sequence[Judged], known: Mapping[str, Conclusion] = {}) -> list[str]:
+    """A line for each series with news: what is worse first. `known` has what measuring again came to, by cell."""
+    return [
+        "; ".join([finding(one), *([conclusion(known[one.newest.cell])] if one.newest.cell in known else [])])
+        for trend in NEWS
+        for one in judged
+        if one.trend is trend
+    ]
+
+
+def changes(found: Sequence[Changed], reruns: Sequence[Stored]) -> list[str]:
+    """A section of a run's report: what had changed when it was over, and what measuring again showed."""
+    if not found:
+        return []
+    lines = [f"{layout.escape(one.found)}; **{conclusion(one.conclusion)}**" for one in found]
+    rows = again(found, reruns)
+    table = [layout.table(AGAIN, rows, texts=3)] if rows else []
+    return [f"## {changed(found)}", layout.bullets(lines), *table]
+
+
+def changed(found: Sequence[Changed]) -> str:
+    """How many cells, and how many of them a second run has confirmed."""
+    confirmed = sum(bool(one.conclusion.confirmed) for one in found)
+    return f"{units.count(len(found), 'cell')} changed since earlier runs, {confirmed} confirmed"
+
+
+def again(found: Sequence[Changed], reruns: Sequence[Stored]) -> list[list[str]]:
+    """What was measured again, a row each, under AGAIN."""
+    measured = {stored.cell_id: stored.result for stored in reruns if stored.result is not None}
+    return [
+        [one.cell, _AGAIN[kind], *_figures(measured[name])]
+        for one in found
+        for kind, name in one.reruns.items()
+        if name in measured
+    ]
 
 
 def finding(one: Judged) -> str:
     """What changed, by how much and since when, and what else had changed."""
+    return f"{one.trend.value}: {name(one.newest)}: {change(one)}"
+
+
+def change(one: Judged) -> str:
+    """The same without the cell's name."""
     texts = [one.reason] if one.reason else [_change(judgement) for judgement in one.flagged]
-    return f"{one.trend.value}: {name(one.newest)}: {'; '.join(texts)}; {differences(one.differences)}"
+    return f"{'; '.join(texts)}; {differences(one.differences)}"
+
+
+def turn(of: Turn) -> str:
+    """Where a series became another one, as a sentence."""
+    before, after = (units.count(n, "run") for n in of.runs)
+    return (
+        f"{_levels(of.figure, of.before, of.after)} ({_share(of.change)}), {after} against {before}; "
+        f"{differences(of.differences)}"
+    )
 
 
 def verdict(one: Judged) -> str:
@@ -93,14 +147,14 @@ def sparkline(values: Sequence[float]) -> str:
 
 def name(of: Entry) -> str:
     """A cell as a person says it."""
-    words = [of.backend, of.version, of.model, of.workload, units.count(of.users, "user")]
-    if of.system_prompt == "with":
+    words = [of.backend, of.version, of.model, of.workload, counted([of.load])]
+    if of.load.system_prompt is SystemPrompt.WITH:
         words.append("system prompt")
     return " ".join(words)
 
 
-def record(one: Judged) -> dict[str, Any]:
-    """The same for other programs."""
+def record(one: Judged, known: Conclusion | None = None) -> dict[str, Any]:
+    """The same for other programs. `known` is what measuring again came to."""
     return {
         "cell": one.newest.cell,
         "run": one.newest.run,
@@ -115,6 +169,7 @@ def record(one: Judged) -> dict[str, Any]:
         "valid_runs": [entry.run for entry in one.series.valid],
         "last_good": one.last_good.run if one.last_good else None,
         "differences": [{**d.model_dump(mode="json"), "part": d.part.value} for d in one.differences],
+        "conclusion": None if known is None else known.model_dump(mode="json"),
     }
 
 
@@ -134,6 +189,11 @@ def costs(found: Mapping[Work, Cost]) -> str:
     return f"{layout.table(headings, rows, texts=3)}\n" if rows else "no run has ended yet\n"
 
 
+def _figures(result: Result) -> list[str]:
+    verdict = "failed" if result.failure else level(result).value
+    return [verdict, TOKEN_RATE.figure(result), TTFT_MEAN.figure(result)]
+
+
 def _row(one: Judged, *, alone: bool) -> list[str]:
     """Where a person would say the same of two cells, their full names tell them apart."""
     rates, ttfts = one.series.points(Watched.TOKEN_RATE), one.newest.figures.get(Watched.TTFT_MEAN)
@@ -150,14 +210,18 @@ def _row(one: Judged, *, alone: bool) -> list[str]:
 
 
 def _change(judgement: Judgement) -> str:
-    called, unit, scale = _NAMES[judgement.figure]
     newest, before = judgement.newest, judgement.before
     assert newest is not None  # noqa: S101 - a change is of a newest run
     assert before is not None  # noqa: S101 - against what was before
     assert judgement.change is not None  # noqa: S101
-    levels = f"{units.number(before * scale)} -> {units.number(newest.value * scale)} {unit}"
     since = f"since {judgement.since}, against {units.count(len(judgement.baseline), 'run')}"
-    return f"{called} {levels} ({_share(judgement.change)}) {since}"
+    levels = _levels(judgement.figure, before, newest.value)
+    return f"{levels} ({_share(judgement.change)}) {since}"
+
+
+def _levels(figure: Watched, before: float, after: float) -> str:
+    called, unit, scale = _NAMES[figure]
+    return f"{called} {units.number(before * scale)} -> {units.number(after * scale)} {unit}"
 
 
 def _share(change: Change) -> str:

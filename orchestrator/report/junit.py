@@ -82,8 +82,9 @@ def _judged(summary: Summary, number: int) -> ET.Element:
         name=_clean(one.newest.cell),
         time="0.000",
     )
-    if one.trend is Trend.REGRESSION:
-        _child(found, "failure", one.trend.value, history.finding(one), "")
+    if one in summary.regressions:
+        (text,) = history.findings([one], summary.known)
+        _child(found, "failure", one.trend.value, text, "")
     elif one.trend in (Trend.NOT_ENOUGH, Trend.NOT_COMPARABLE):
         _child(found, "skipped", one.trend.value, history.verdict(one), "")
     return found

@@ -13,6 +13,8 @@ from orchestrator.report import (
     events,
     groups,
     headline,
+    history,
+    ledger,
     literal,
     proof,
     timeline,
@@ -33,6 +35,7 @@ def report(cells: Sequence[Stored], run: RunRecord) -> str:
         *headline.sections(fields, names),
         headline.LEGEND,
         *control.sections(cells),
+        *history.changes(run.changes, run.reruns),
         *events.missing(run),
         *events.refused(run),
         *comparison.ranking(fields, names),
@@ -44,6 +47,7 @@ def report(cells: Sequence[Stored], run: RunRecord) -> str:
         *comparison.fairness(results, names),
         *events.cold_start(results, names),
         *events.failures(results, names),
+        *ledger.sections(run.ledger),
         *proof.deviations(results, names),
         *proof.provenance(results, names),
         *proof.method(results, _workloads(cells)),
@@ -61,7 +65,10 @@ def summary(cells: Sequence[Stored], run: RunRecord) -> str:
 def _state(stored: Stored) -> str:
     if stored.state is not State.COMPLETE or stored.result is None:
         return stored.state.value
-    return "failed" if stored.result.failure else level(stored.result).value
+    failure = stored.result.failure
+    if failure is None:
+        return level(stored.result).value
+    return "failed" if failure.waived is None else "waived"
 
 
 def _workloads(cells: Sequence[Stored]) -> tuple[Workload, ...]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 
+from orchestrator.domain import budget, waivers
 from orchestrator.domain.cell import Load, Role
 from orchestrator.domain.plan import GroupPlan, Night, Plan
 from orchestrator.report.plans import GIGABYTE
 from orchestrator.report.units import count
 
 
-def text(plan: Plan) -> str:
+def text(plan: Plan, today: date) -> str:
     """One line a deployment, in the order in which they will run. `plan` prints one of them in full."""
-    return "\n".join(_lines(plan)) + "\n"
+    return "\n".join(_lines(plan, today)) + "\n"
 
 
-def _lines(plan: Plan) -> Iterator[str]:
+def _lines(plan: Plan, today: date) -> Iterator[str]:
     if plan.night is not None:
         yield from _head(plan.night)
     measured = [g for g in plan.groups if g.group.role is Role.MEASURED]
@@ -33,6 +35,10 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from _left_out(plan)
     if plan.night is not None:
         yield from _rules(plan.night)
+    yield from (f"warning: {line}" for line in waivers.lapsed(plan, today))
+    if plan.rules.budget.minutes is not None:
+        out = budget.forecast(plan.groups, plan.rules.budget.minutes * 60)
+        yield from (f"no time for {one.group.id}, worth {one.value}" for one in out)
 
 
 def _head(night: Night) -> Iterator[str]:
@@ -66,11 +72,11 @@ def _left_out(plan: Plan) -> Iterator[str]:
 
 
 def _rules(night: Night) -> Iterator[str]:
-    rules, budget = night.rules, night.rules.budget
+    rules, limits = night.rules, night.rules.budget
     said = [
-        *([f"budget: {_duration(budget.minutes)}"] if budget.minutes else []),
-        *([f"disk budget: {budget.disk_gb:g} GB"] if budget.disk_gb else []),
-        *(f"deadline of {phase.value}: {_duration(m)}" for phase, m in budget.phase_minutes.items()),
+        *([f"budget: {_duration(limits.minutes)}"] if limits.minutes else []),
+        *([f"disk budget: {limits.disk_gb:g} GB"] if limits.disk_gb else []),
+        *(f"deadline of {phase.value}: {_duration(m)}" for phase, m in limits.phase_minutes.items()),
         *(
             f"waived until {w.until}: {', '.join(c.value for c in w.cause) or 'any failure'}: {w.reason}"
             for w in rules.waive

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from backends.contract import Deviation
 from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.cleanroom import Cleared
 from orchestrator.domain.cpus import ranges
 from orchestrator.domain.distribution import MIN_SAMPLES
 from orchestrator.domain.provenance import ClientSelfTest, CpuSets, Host, Image, Provenance
@@ -13,6 +14,7 @@ from orchestrator.domain.result import Result
 from orchestrator.domain.windows import ACTIVE_SHARE
 from orchestrator.domain.workload import EVERY_LENGTH, Arrivals, PromptSpec, Workload
 from orchestrator.report import layout, units
+from orchestrator.report.figures import limits
 from orchestrator.report.headline import Names
 
 DEVIATIONS = ("engine", "setting", "value", "why", "source")
@@ -44,8 +46,11 @@ def provenance(results: Sequence[Result], names: Names) -> list[str]:
         return []
     hosts = dict.fromkeys(_host(p.host) for p in known.values())
     tools = dict.fromkeys(_tool(p) for p in known.values())
-    clients = dict.fromkeys(_client(p.client_selftest) for p in known.values())
-    engines = [part for group, p in known.items() for part in _engine(group, p, names)]
+    clients = dict.fromkeys(
+        layout.bullets([f"Load client: {client(p.client_selftest)}"]) for p in known.values()
+    )
+    rooms = cleared(results)
+    engines = [part for group, p in known.items() for part in _engine(group, p, rooms.get(group), names)]
     return ["## What this was measured on", *hosts, *tools, *clients, *engines]
 
 
@@ -82,6 +87,17 @@ def by_group(results: Sequence[Result]) -> dict[CellGroup, Provenance]:
     return known
 
 
+def cleared(results: Sequence[Result]) -> dict[CellGroup, str]:
+    """Of each deployment, how clean the gate found the host before it."""
+    return {r.cell.group: _room(r.gate) for r in results if r.gate is not None}
+
+
+def _room(gate: Cleared) -> str:
+    if gate.in_the_way:
+        return f"not clean: {'; '.join(one.text for one in gate.in_the_way)}"
+    return "; ".join(["clean", *gate.remarks])
+
+
 def _source(deviation: Deviation) -> str:
     if deviation.source is None:
         return units.NOTHING
@@ -111,25 +127,25 @@ def _tool(p: Provenance) -> str:
     )
 
 
-def _cpus(sets: CpuSets) -> str:
+def cpus(sets: CpuSets) -> str:
+    """Who ran on which."""
     nodes = f" (NUMA node {ranges(sets.nodes)})" if sets.nodes else ""
     return f"Engine on CPUs {ranges(sets.engine)}{nodes}, load client on {ranges(sets.client)}"
 
 
-def _client(found: ClientSelfTest | None) -> str:
+def client(found: ClientSelfTest | None) -> str:
+    """What is known of the load client's own error."""
     if found is None:
-        text = "Load client: its error was not measured on this host; `levelbench selftest --save` does"
-        return layout.bullets([text])
+        return "its error was not measured on this host; `levelbench selftest --save` does"
     where = "this host" if found.same_host else "another host or kernel"
     kernel = f"first tokens {_us(found.ttft_error_s)}, gaps {_us(found.itl_error_s)} by the kernel's stamps"
     own = f"{_us(found.user_ttft_error_s)} and {_us(found.user_itl_error_s)} by its own"
-    text = (
-        f"Load client (levelbench {found.levelbench}, self-test of {found.started_at} on {where}): it carried "
+    return (
+        f"levelbench {found.levelbench}, self-test of {found.started_at} on {where}: it carried "
         f"{units.count(found.users, 'user')} and {units.number(found.events_per_s)} events/s whole; p99 of its "
         f"error: {kernel}, {own}; {units.number(found.cpu_per_event_s * 1e6)} us of CPU per event, "
         f"ceiling {units.number(found.ceiling_per_s)} events/s"
     )
-    return layout.bullets([text])
 
 
 def _us(seconds: float | None) -> str:
@@ -137,7 +153,7 @@ def _us(seconds: float | None) -> str:
     return f"n<{MIN_SAMPLES[99]}" if seconds is None else f"{units.number(seconds * 1e6)} us"
 
 
-def _engine(group: CellGroup, p: Provenance, names: Names) -> list[str]:
+def _engine(group: CellGroup, p: Provenance, room: str | None, names: Names) -> list[str]:
     weights = f"Weights {layout.code(p.weights_digest)}; prompts " if p.weights_digest else "Prompts "
     env = [f"Environment: {layout.code(_pairs(p.env))}"] if p.env else []
     effective = [f"Settings read back: {layout.code(_pairs(p.effective))}"] if p.effective else []
@@ -146,7 +162,8 @@ def _engine(group: CellGroup, p: Provenance, names: Names) -> list[str]:
         f"Engine version {p.engine_version}{behind}, in {p.runtime.value} ({p.runtime_version})",
         *([_image(p.image)] if p.image else []),
         f"{weights}{p.prompts_name}, {layout.code(p.prompts_digest)}",
-        *([_cpus(p.cpus)] if p.cpus else []),
+        *([cpus(p.cpus)] if p.cpus else []),
+        *([f"Host before it: {room}"] if room else []),
         *([f"Command: {layout.code(' '.join(p.argv))}"] if p.argv else []),
     ]
     return [f"### {names[group]}, {group.model}", layout.bullets([*lines, *env, *effective])]
@@ -168,8 +185,12 @@ def _workload(w: Workload) -> str:
     return (
         f"Workload {w.id}: {_loop(w)}; measured {units.seconds(w.length_s)} in all, ramp included. "
         f"{_prompts(w.prompts)} (seed {w.prompts.seed}), "
-        f"answers of {length} {sampling.max_tokens} tokens, temperature {sampling.temperature:g}."
+        f"answers of {length} {sampling.max_tokens} tokens, temperature {sampling.temperature:g}.{_limits(w)}"
     )
+
+
+def _limits(w: Workload) -> str:
+    return f" Within limits: {limits(w.slo)}." if w.slo else ""
 
 
 def _loop(w: Workload) -> str:

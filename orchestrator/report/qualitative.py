@@ -20,6 +20,7 @@ from orchestrator.report.layout import bullets, joined, table
 from orchestrator.report.units import count
 
 PRINTED = "the article"
+HEADINGS = ("engine", "as of", *(column.value for column in Column))
 AGES = {"2024-06": "June 2024", "current": "today"}
 _INTRO = """\
 The table of the published benchmark, three times an engine: as it was printed (in our words), as the code of the
@@ -63,6 +64,11 @@ def qualitative(backends: Iterable[Backend]) -> tuple[Row, ...]:
     return tuple(row for backend in ordered for row in _rows(backend))
 
 
+def rows(backends: Iterable[Backend]) -> list[tuple[str, ...]]:
+    """The same as texts, under HEADINGS."""
+    return [(row.engine, row.of, *row.cells) for row in qualitative(backends)]
+
+
 def differences(backends: Iterable[Backend]) -> tuple[Difference, ...]:
     return tuple(
         Difference(backend.title, column, text)
@@ -75,10 +81,12 @@ def differences(backends: Iterable[Backend]) -> tuple[Difference, ...]:
 def section(backends: Iterable[Backend]) -> str:
     """Markdown: the table, then what differs."""
     every = tuple(backends)
-    headings = ("engine", "as of", *(column.value for column in Column))
-    rows = [(row.engine, row.of, *row.cells) for row in qualitative(every)]
     told = [f"{d.engine}, {d.column.value}: {d.text}" for d in differences(every)]
-    parts = ["## The article's table, then and now", _INTRO, table(headings, rows, texts=len(headings))]
+    parts = [
+        "## The article's table, then and now",
+        _INTRO,
+        table(HEADINGS, rows(every), texts=len(HEADINGS)),
+    ]
     return "\n\n".join([*parts, f"Where the code differs from what was printed:\n\n{bullets(told)}"])
 
 

@@ -38,6 +38,7 @@ _CELL: dict[str, Callable[[Result], Field]] = {
         " ".join(reason.value for reason in r.verdict.not_checked) if r.verdict else None
     ),
     "failure": lambda r: r.failure.cause.value if r.failure else None,
+    "waived": lambda r: r.failure.waived.reason if r.failure and r.failure.waived else None,
     "failed_in": lambda r: r.failure.phase.value if r.failure else None,
     "cpu_cores_mean": lambda r: r.telemetry.mean.get(CPU_CORES),
     "memory_max_bytes": lambda r: r.telemetry.max.get(MEMORY),

@@ -14,6 +14,7 @@ from orchestrator.domain.ruling import Ruling
 from orchestrator.report import contrasts, layout, units
 from orchestrator.report.labels import label, printed
 
+CLAIMS = ("claim", "what it says", "verdict", "runs")
 WITHIN = (
     "One run on each side: the intervals hold what figures moved within these two runs. They say nothing of how "
     "another start of the same engine would differ; for that, judge several runs: --from RUN,RUN,RUN."
@@ -30,11 +31,15 @@ BETWEEN = (
 
 def claims(rulings: Sequence[ClaimRuling]) -> str:
     """Every claim with its verdict, then each part with its evidence."""
-    rows = [
+    table = layout.table(CLAIMS, claim_rows(rulings), texts=4)
+    return "\n\n".join([table, *(claim(r) for r in rulings)]) + "\n"
+
+
+def claim_rows(rulings: Sequence[ClaimRuling]) -> list[list[str]]:
+    """A row per claim, under CLAIMS."""
+    return [
         [r.claim.id, r.claim.title, r.ruling.value, ", ".join(_runs(r)) or units.NOTHING] for r in rulings
     ]
-    table = layout.table(["claim", "what it says", "verdict", "runs"], rows, texts=4)
-    return "\n\n".join([table, *(claim(r) for r in rulings)]) + "\n"
 
 
 def claim(ruling: ClaimRuling) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from orchestrator.domain.judged import Judged
 from orchestrator.domain.reasons import Level
+from orchestrator.domain.reruns import Conclusion
 from orchestrator.domain.result import Phase
 from orchestrator.domain.series import Trend
 from orchestrator.report import headline, history, layout, units
@@ -49,17 +50,35 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run: its cells in the plan's order; `judged` are the series whose newest run it is."""
+    """A run: its cells in the plan's order; `judged` are the series whose newest run it is, `known` what measuring
+    again came to, by cell."""
 
     run: str
     created_at: str
     cases: tuple[Case, ...]
     judged: tuple[Judged, ...] = ()
     folder: str = ""
+    known: Mapping[str, Conclusion] = field(default_factory=dict)
 
     @property
     def regressions(self) -> tuple[Judged, ...]:
-        return tuple(one for one in self.judged if one.trend is Trend.REGRESSION)
+        """But for those that a second run has not confirmed, and for failures that are waived."""
+        waived = {case.cell for case in self.cases if case.ending is Ending.WAIVED}
+        return tuple(
+            one
+            for one in self.judged
+            if one.trend is Trend.REGRESSION and not self._denied(one) and one.newest.cell not in waived
+        )
+
+    def _denied(self, one: Judged) -> bool:
+        """Whether a second run showed no change."""
+        found = self.known.get(one.newest.cell)
+        return found is not None and found.confirmed is False
+
+    @property
+    def findings(self) -> list[str]:
+        """A line for each series with news."""
+        return history.findings(self.judged, self.known)
 
     @property
     def is_well(self) -> bool:
@@ -85,7 +104,8 @@ def summarise(
     cases = [_case(stored, waived, left_out) for stored in record.cells]
     refused = [_refused(one) for one in record.plan.get("refused", ())]
     mine = tuple(one for one in judged if one.newest.run == record.id)
-    return Summary(record.id, record.created_at, (*cases, *refused), mine, folder)
+    known = {change.cell: change.conclusion for change in record.changes}
+    return Summary(record.id, record.created_at, (*cases, *refused), mine, folder, known)
 
 
 def markdown(summary: Summary) -> str:
@@ -96,7 +116,7 @@ def markdown(summary: Summary) -> str:
     parts = [
         title,
         f"Begun {summary.created_at}. {summary.tally}.",
-        *_section("Regressions and improvements", history.findings(summary.judged)),
+        *_section("Regressions and improvements", summary.findings),
         *_section("Failed, unfinished or invalid", [f"{case.cell}: {case.text}" for case in trouble]),
     ]
     if rows:
@@ -119,8 +139,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "cells": [
             {"cell": c.cell, "outcome": c.ending.value, "text": c.text, "kind": c.kind} for c in summary.cases
         ],
-        "history": [history.record(one) for one in summary.judged],
-        "findings": history.findings(summary.judged),
+        "history": [history.record(one, summary.known.get(one.newest.cell)) for one in summary.judged],
+        "findings": summary.findings,
     }
 
 

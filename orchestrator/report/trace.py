@@ -1,7 +1,7 @@
 """A cell's raw records -> what its charts show: the machine window by window, and latencies as curves. Pure.
 
-The windows are those of the result. Their time counts from the start of the ramp, which is when the first
-request was sent, or was meant to be.
+The windows are those of the result. Their time counts from the start of the ramp, which the result knows; of one that
+does not, it is when the first request was sent, or was meant to be.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy.typing as npt
 from orchestrator.domain.distribution import MIN_SAMPLES
 from orchestrator.domain.exchange import UNSTAMPED, Exchange
 from orchestrator.domain.metrics import BUNDLE_TOKENS, Metrics
+from orchestrator.domain.readings import Reading, Series, by_name, level, rate
 from orchestrator.domain.table import NEVER, Part, Table, table
 from orchestrator.domain.telemetry import Sample
+from orchestrator.domain.windows import Span
 
 Floats = npt.NDArray[np.float64]
-Series = tuple[Floats, Floats]
 Curve = tuple[tuple[float, float], ...]
 
 GPU_UTILISATION = "gpu_utilisation_percent"
@@ -55,15 +56,17 @@ class Trace:
 EMPTY = Trace()
 
 
-def trace(exchanges: Sequence[Exchange], samples: Sequence[Sample], metrics: Metrics) -> Trace:
+def trace(
+    exchanges: Sequence[Exchange], samples: Sequence[Sample], metrics: Metrics, span: Span | None = None
+) -> Trace:
     """What a cell's charts are made from."""
     if not exchanges or not metrics.windows:
         return EMPTY
-    start_ns = min(x.scheduled_ns or x.send_ns for x in exchanges)
-    edges = _edges(metrics)
-    values = {name: _seconds(of, start_ns) for name, of in _by_name(samples).items()}
+    start_ns = span.start_ns if span else min(x.scheduled_ns or x.send_ns for x in exchanges)
+    edges = start_ns + _edges_s(metrics) * 1e9
+    values = by_name(samples)
     columns = table(exchanges, start_ns)
-    found = _machine(values, edges) | {CLIENT_LAG: _lag(exchanges, start_ns, edges)}
+    found = _machine(values, edges) | {CLIENT_LAG: _lag(exchanges, edges)}
     steady = Part(
         round(metrics.steady_start_s * 1e9), round((metrics.steady_start_s + metrics.steady_length_s) * 1e9)
     )
@@ -76,7 +79,7 @@ def trace(exchanges: Sequence[Exchange], samples: Sequence[Sample], metrics: Met
     )
 
 
-def _edges(metrics: Metrics) -> Floats:
+def _edges_s(metrics: Metrics) -> Floats:
     last = metrics.windows[-1]
     return np.array([*(w.start_s for w in metrics.windows), last.start_s + last.length_s])
 
@@ -87,32 +90,18 @@ def _machine(values: dict[str, Series], edges: Floats) -> dict[str, tuple[float 
         GPU_UTILISATION: _over_gpus(values, "utilisation_percent", edges, np.mean),
         GPU_POWER: _over_gpus(values, "power_w", edges, np.sum),
         GPU_CLOCK: _over_gpus(values, "sm_clock_mhz", edges, np.min),
-        RUNNING: _level(values.get("metrics.running"), edges),
-        WAITING: _level(values.get("metrics.waiting"), edges),
-        KV_USE: _level(values.get("metrics.kv_use"), edges),
-        CPU_CORES: _rate(values.get("engine.cpu_s"), edges),
-        CLIENT_CPU: _rate(values.get("client.cpu_s"), edges),
+        RUNNING: _each(values.get("metrics.running"), edges, level),
+        WAITING: _each(values.get("metrics.waiting"), edges, level),
+        KV_USE: _each(values.get("metrics.kv_use"), edges, level),
+        CPU_CORES: _each(values.get("engine.cpu_s"), edges, rate),
+        CLIENT_CPU: _each(values.get("client.cpu_s"), edges, rate),
     }
-
-
-def _by_name(samples: Sequence[Sample]) -> dict[str, list[tuple[int, float]]]:
-    found: dict[str, list[tuple[int, float]]] = {}
-    for sample in samples:
-        for name, value in sample.values.items():
-            found.setdefault(name, []).append((sample.t_ns, value))
-    return found
-
-
-def _seconds(pairs: list[tuple[int, float]], start_ns: int) -> Series:
-    ordered = sorted(pairs)
-    times = np.array([t - start_ns for t, _ in ordered]) / 1e9
-    return times, np.array([v for _, v in ordered])
 
 
 def _over_gpus(
     values: dict[str, Series], name: str, edges: Floats, fold: Callable[[Floats], np.floating]
 ) -> tuple[float | None, ...]:
-    each = [_level(of, edges) for series, of in values.items() if _is_gpu(series, name)]
+    each = [_each(of, edges, level) for series, of in values.items() if _is_gpu(series, name)]
     columns = [[v for v in column if v is not None] for column in zip(*each, strict=True)]
     return tuple(float(fold(np.array(column))) if column else None for column in columns)
 
@@ -121,24 +110,12 @@ def _is_gpu(series: str, name: str) -> bool:
     return series.startswith("gpu") and series.partition(".")[2] == name
 
 
-def _level(series: Series | None, edges: Floats) -> tuple[float | None, ...]:
-    """The mean of the readings within each window."""
-    if series is None:
-        return (None,) * (len(edges) - 1)
-    times, values = series
-    of = [values[a:b] for a, b in _slices(times, edges)]
-    return tuple(float(part.mean()) if len(part) else None for part in of)
-
-
-def _rate(series: Series | None, edges: Floats) -> tuple[float | None, ...]:
-    """Growth per second of a counter; a fall is no negative use. None beyond its first and last reading."""
-    if series is None or len(series[0]) < 2:  # noqa: PLR2004
-        return (None,) * (len(edges) - 1)
-    times, values = series
-    grown = np.concatenate(([0.0], np.cumsum(np.maximum(np.diff(values), 0))))
-    rates = np.diff(np.interp(edges, times, grown)) / np.diff(edges)
-    seen = (edges[1:] > times[0]) & (edges[:-1] < times[-1])
-    return tuple(float(rate) if known else None for rate, known in zip(rates, seen, strict=True))
+def _each(
+    series: Series | None, edges: Floats, read: Callable[[Series, float, float], Reading | None]
+) -> tuple[float | None, ...]:
+    """The mean in each window."""
+    found = [None if series is None else read(series, a, b) for a, b in pairwise(edges.tolist())]
+    return tuple(None if one is None else one.mean for one in found)
 
 
 def _throttled(values: dict[str, Series], edges: Floats) -> tuple[tuple[str, ...], ...]:
@@ -153,7 +130,7 @@ def _throttled(values: dict[str, Series], edges: Floats) -> tuple[tuple[str, ...
     return tuple(tuple(sorted(reasons)) for reasons in held)
 
 
-def _lag(exchanges: Sequence[Exchange], start_ns: int, edges: Floats) -> tuple[float | None, ...]:
+def _lag(exchanges: Sequence[Exchange], edges: Floats) -> tuple[float | None, ...]:
     """The longest time in each window that the client took to see what the kernel had stamped."""
     moments = np.concatenate([x.event_ns for x in exchanges])
     lags = np.concatenate([x.event_lag_ns for x in exchanges])
@@ -161,7 +138,7 @@ def _lag(exchanges: Sequence[Exchange], start_ns: int, edges: Floats) -> tuple[f
         return (None,) * (len(edges) - 1)
     known = lags != UNSTAMPED
     order = np.argsort(moments[known])
-    times, values = (moments[known][order] - start_ns) / 1e9, lags[known][order] / 1e9
+    times, values = moments[known][order].astype(float), lags[known][order] / 1e9
     return tuple(float(values[a:b].max()) if b > a else None for a, b in _slices(times, edges))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.report import history, summary
+from orchestrator.report import summary
 from orchestrator.report.summary import Summary
 
 LINES = 20
@@ -20,7 +20,7 @@ def text(of: Summary) -> str:
     """In Slack's own marks: bold title, the tally, then what is wrong."""
     title = f"*levelbench {_plain(of.run)}*: {'well' if of.is_well else 'needs a look'}"
     trouble = [f"{case.cell}: {case.text}" for case in of.cases if case.ending.is_trouble]
-    lines = [*history.findings(of.judged), *trouble]
+    lines = [*of.findings, *trouble]
     shown = [f"\u2022 {_plain(line)}" for line in lines[:LINES]]
     more = [f"and {len(lines) - LINES} more"] if len(lines) > LINES else []
     whole = "\n".join([title, _plain(of.tally), *shown, *more])

@@ -18,12 +18,14 @@ import requests.exceptions
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
-from backends.contract import ImageSpec
+from backends.contract import COMMON_FAILURES, FailureCause, ImageSpec
 from orchestrator.domain.cell import RuntimeKind
+from orchestrator.domain.failure import classify
 from orchestrator.domain.provenance import Image
+from orchestrator.domain.shelf import Shelved
 from orchestrator.domain.telemetry import Usage
 from orchestrator.errors import CellError, HostError
-from orchestrator.runtime import cgroup_usage, container, images, owner
+from orchestrator.runtime import cgroup_usage, container, images, owner, shelf
 from orchestrator.runtime.daemon import Daemon, translated
 from orchestrator.runtime.interface import (
     CommandSpec,
@@ -97,7 +99,15 @@ class DockerRuntime:
     def image(self, spec: ImageSpec, progress: Progress) -> Image:
         base = spec.build.based_on(self._base)
         self._cache_dir.mkdir(parents=True, exist_ok=True)
-        return images.build(self.client, spec, base, self._cache_dir, self._environment, progress)
+        image = images.build(self.client, spec, base, self._cache_dir, self._environment, progress)
+        shelf.note(self._cache_dir, image.digest)
+        return image
+
+    def shelved(self) -> tuple[Shelved, ...]:
+        return shelf.shelved(self.client, self._cache_dir)
+
+    def discard(self, name: str) -> bool:
+        return self._remove_image(name)
 
     def rendered(self, spec: DeploymentSpec) -> Rendered:
         placement = _serving(spec)
@@ -199,9 +209,11 @@ class DockerRuntime:
         try:
             found.start()
         except APIError as error:
-            raise CellError(
-                f"{spec.name} could not be started: {error.explanation}", hint="see the plan's argv"
-            ) from error
+            said = str(error.explanation)
+            cause, hint = classify(exit_code=None, oom_killed=False, log=said, signatures=COMMON_FAILURES)
+            if cause is FailureCause.UNKNOWN:
+                hint = "see the plan's argv"
+            raise CellError(f"{spec.name} could not be started: {said}", hint=hint, cause=cause) from error
         self._follow(spec.name, found, spec.log_path)
         found.reload()
         return found

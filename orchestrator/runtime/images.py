@@ -14,7 +14,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, ImageNotFound
 
-from backends.contract import Build, ImageSpec
+from backends.contract import Build, FailureCause, ImageSpec
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError
 from orchestrator.host.locks import file_lock
@@ -29,6 +29,7 @@ from orchestrator.runtime.wheels import fetch
 
 SILENCE_S = 1800  # a step that installs gigabytes may say nothing for long
 TAIL_LINES = 30
+FULL = "no space left on device"
 
 
 def base_missing(client: docker.DockerClient, reference: str, *, pull: bool) -> str | None:
@@ -39,6 +40,11 @@ def base_missing(client: docker.DockerClient, reference: str, *, pull: bool) -> 
         try:
             client.images.pull(reference)
         except APIError as error:
+            if FULL in said(error):
+                raise HostError(
+                    f"{reference} filled the daemon's disk: {said(error)}",
+                    hint="free disk there: docker system df; a night's disk_gb and `make clean` remove our images",
+                ) from error
             return f"{reference} is not here and cannot be pulled: {said(error)}"
     return None
 
@@ -56,7 +62,12 @@ def build(
         return _pinned(client, spec.name, spec.digest)
     missing = base_missing(client, base, pull=True)
     if missing is not None:
-        raise HostError(missing, hint="import a base image and name it with BASE=, or use RUNTIME=process")
+        raise CellError(
+            missing,
+            hint="check the network, the registry and the name; import a base image and name it with BASE=, or use "
+            "RUNTIME=process",
+            cause=FailureCause.IMAGE_PULL,
+        )
     with translated(f"the image of {spec.name} {spec.build.version} could not be made"):
         base_image = client.images.get(base)
         base_digest = bases.digest_of(base_image, base)
@@ -182,9 +193,15 @@ def _build(client: docker.DockerClient, folder: str, tag: str, spec: ImageSpec, 
         tail.extend(lines.splitlines())
         if lines:
             progress(tail[-1])
+    if failed and any(FULL in line for line in tail):
+        raise HostError(
+            f"the image of {spec.name} {spec.build.version} filled the daemon's disk: {tail[-1]}",
+            hint="free disk there: docker system df; a night's disk_gb and `make clean` remove our images",
+        )
     if failed:
         raise CellError(
             f"the image of {spec.name} {spec.build.version} could not be built",
             hint="see the build's last lines; `make plan` shows the template and its base",
+            cause=FailureCause.IMAGE_BUILD,
             log_tail="\n".join(tail),
         )

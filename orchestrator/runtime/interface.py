@@ -1,4 +1,4 @@
-"""Where a deployment lives, as the orchestrator sees it: ten verbs, two implementations.
+"""Where a deployment lives, as the orchestrator sees it: twelve verbs, two implementations.
 
 `docker.py` and `process.py` implement `Runtime`; tests/fakes/runtime.py implements it too, and all three
 pass tests/runtime/test_contract.py. Nothing else in the project starts or stops an engine or a step.
@@ -14,6 +14,7 @@ from typing import Protocol
 from backends.contract import ImageSpec, Launch, ServeSpec, StepSpec
 from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.provenance import Image
+from orchestrator.domain.shelf import Shelved
 from orchestrator.domain.telemetry import Usage
 
 Progress = Callable[[str], None]
@@ -128,6 +129,12 @@ class Runtime(Protocol):
 
     def image(self, spec: ImageSpec, progress: Progress) -> Image:
         """Build or install the release; cached by content. CellError when it cannot be built."""
+
+    def shelved(self) -> tuple[Shelved, ...]:
+        """What `image` has made and is still here, also for other runs."""
+
+    def discard(self, name: str) -> bool:
+        """Remove one of these; False where somebody uses it, or it has gone."""
 
     def rendered(self, spec: DeploymentSpec) -> Rendered:
         """What `up` would start, and nothing is started."""

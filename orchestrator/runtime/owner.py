@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.host import locks
@@ -43,18 +42,7 @@ def is_dead(found: Mapping[str, str]) -> bool:
         return False  # the same number names another process there
     if now.start_ticks:
         return now.start_ticks != int(found[START])
-    return not _exists(now.pid)
-
-
-def _exists(pid: int) -> bool:
-    """Also of a process that /proc hides from this user (its mount option hidepid)."""
-    with suppress(ProcessLookupError):
-        try:
-            os.kill(pid, 0)
-        except PermissionError:
-            return True
-        return True
-    return False
+    return not locks.exists(now.pid)
 
 
 def _pid_namespace() -> str:

@@ -17,11 +17,12 @@ from shutil import rmtree
 from backends.contract import ImageSpec, Launch, Mount
 from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.provenance import Image
+from orchestrator.domain.shelf import Shelved
 from orchestrator.domain.telemetry import Usage
 from orchestrator.errors import HostError
 from orchestrator.host.scratch import owned_prefix
 from orchestrator.render import FOLDER
-from orchestrator.runtime import session
+from orchestrator.runtime import session, venvs
 from orchestrator.runtime.interface import (
     CommandSpec,
     Deployment,
@@ -37,6 +38,7 @@ from orchestrator.runtime.placement import Placement, write_files
 from orchestrator.runtime.session import Command, Session
 from orchestrator.runtime.venvs import Venv, ready
 
+VENVS = "venvs"
 LOOPBACK = "127.0.0.1"
 
 
@@ -64,9 +66,15 @@ class ProcessRuntime:
         return f"Python {platform.python_version()}"
 
     def image(self, spec: ImageSpec, progress: Progress) -> Image:
-        venv = ready(spec, self._cache_dir / "venvs", self._environment, progress)
+        venv = ready(spec, self._cache_dir / VENVS, self._environment, progress)
         self._venvs[venv.image.reference] = venv
         return venv.image
+
+    def shelved(self) -> tuple[Shelved, ...]:
+        return venvs.shelved(self._cache_dir / VENVS)
+
+    def discard(self, name: str) -> bool:
+        return venvs.discard(self._cache_dir / VENVS / name)
 
     def rendered(self, spec: DeploymentSpec) -> Rendered:
         places = {"port": "{port}", "engine_port": "{engine_port}", "layer": "{layer}"}

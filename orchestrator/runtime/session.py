@@ -22,6 +22,8 @@ from orchestrator.runtime.interface import JobEnd, Progress, State
 from orchestrator.runtime.job import Limits, until_ended
 
 MARKER = "LEVELBENCH_DEPLOYMENT"
+KILLED = 128 + signal.SIGKILL
+VMSTAT = Path("/proc/vmstat")
 KILL_S = 10.0
 POLL_S = 0.05
 
@@ -41,7 +43,8 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What was started. `labels` are in the environment of all its processes.
+    """What was started. `labels` are in the environment of all its processes; `oom_kills` is the kernel's
+    count before it.
 
     `process` is the launcher, which ends as the command does. Until it is reaped, no other process can
     get its number.
@@ -51,6 +54,7 @@ class Session:
     process: subprocess.Popen[bytes]
     labels: dict[str, str]
     seen: set[psutil.Process] = field(default_factory=set)
+    oom_kills: int = 0
 
     @property
     def exit_code(self) -> int | None:
@@ -61,8 +65,10 @@ class Session:
         return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
 
     def state(self) -> State:
+        """SIGKILL counts as the kernel's for lack of memory if the kernel has killed somebody for that meanwhile."""
         exit_code = self.exit_code
-        return State(running=exit_code is None, exit_code=exit_code)
+        killed = exit_code == KILLED and oom_kills() > self.oom_kills
+        return State(running=exit_code is None, exit_code=exit_code, oom_killed=killed)
 
     def usage(self) -> Usage | None:
         """Over all its processes and those children that they have waited for. Memory that processes share
@@ -102,9 +108,19 @@ class Session:
         self.process.wait()
 
 
+def oom_kills() -> int:
+    """How many processes the kernel of this host has killed for lack of memory since it booted."""
+    with suppress(OSError):
+        for line in VMSTAT.read_text().splitlines():
+            name, _, number = line.partition(" ")
+            if name == "oom_kill":
+                return int(number)
+    return 0
+
+
 def start(command: Command) -> Session:
     """Start a command behind a launcher; that it cannot be found is told by exit code 127 and its log."""
-    labels = owner.labels(command.name)
+    labels, before = owner.labels(command.name), oom_kills()
     limits, cpus = json.dumps(dict(command.ulimits)), json.dumps(command.cpus)
     argv = (sys.executable, "-I", launcher.__file__, str(os.getpid()), limits, cpus, *command.argv)
     try:
@@ -123,7 +139,7 @@ def start(command: Command) -> Session:
             f"{command.argv[0]} could not be started: {error}",
             hint="check the disk and the limits of this user",
         ) from error
-    return Session(command.name, process, labels)
+    return Session(command.name, process, labels, oom_kills=before)
 
 
 def run(command: Command, limits: Limits, on_line: Progress, watch: Callable[[], None]) -> JobEnd:

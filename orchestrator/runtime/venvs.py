@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.contract import Build, ImageSpec, PackageSet
+from backends.contract import Build, FailureCause, ImageSpec, PackageSet
 from orchestrator.domain.provenance import Image
+from orchestrator.domain.shelf import Shelved
 from orchestrator.errors import CellError, HostError, RequestError
-from orchestrator.host.locks import beside, file_lock
+from orchestrator.host.checks import folder_bytes
+from orchestrator.host.locks import beside, file_lock, lock_if_free
 from orchestrator.render import FOLDER
 from orchestrator.runtime.command import CommandError, run
 from orchestrator.runtime.interface import Progress
@@ -86,6 +90,8 @@ def ready(spec: ImageSpec, folder: Path, env: Mapping[str, str], progress: Progr
             if home.exists():
                 progress(f"{home.name} is damaged in the cache: made again")
             _make(spec, home, env, progress)
+        with suppress(OSError):
+            os.utime(home / MARKER)  # its time is that of the last use
         return Venv(home, _image(home))
 
 
@@ -108,6 +114,29 @@ def _beside(layer: Venv, spec: ImageSpec, folder: Path, env: Mapping[str, str], 
         size_bytes=engine.image.size_bytes + layer.image.size_bytes,
     )
     return Venv(engine.folder, image, layer.folder)
+
+
+def shelved(folder: Path) -> tuple[Shelved, ...]:
+    """Those that are whole."""
+    return tuple(
+        Shelved(
+            name=marker.parent.name,
+            label=marker.parent.name.rpartition("-")[0],
+            size_bytes=folder_bytes(marker.parent),
+            used_s=marker.stat().st_mtime,
+        )
+        for marker in folder.glob(f"*/{MARKER}")
+    )
+
+
+def discard(home: Path) -> bool:
+    """Remove one, unless somebody installs it or it has gone."""
+    with lock_if_free(beside(home), f"removes {home.name}") as free:
+        if not free or not home.exists():
+            return False
+        (home / MARKER).unlink(missing_ok=True)  # first: what is left if this is interrupted is not whole
+        shutil.rmtree(home, ignore_errors=True)
+        return True
 
 
 def require_python(build: Build) -> None:
@@ -159,6 +188,7 @@ def _make(spec: ImageSpec, home: Path, env: Mapping[str, str], progress: Progres
         raise CellError(
             f"{spec.build.version} could not be installed ({error})",
             hint="see pip's last lines; check the network, the proxy and the disk",
+            cause=FailureCause.IMAGE_BUILD,
             log_tail=error.tail,
         ) from error
     except OSError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from packaging.markers import Marker
 
-from backends.contract import Build
+from backends.contract import Build, FailureCause
 from orchestrator.errors import CellError
 from orchestrator.host.locks import beside, file_lock
 from orchestrator.runtime.command import CommandError, run
@@ -88,5 +88,6 @@ def _download(build: Build, home: Path, env: Mapping[str, str], progress: Progre
                 raise CellError(
                     f"wheels of {build.version} could not be fetched ({error})",
                     hint="see pip's last lines; check the network, the proxy and the disk",
+                    cause=FailureCause.IMAGE_PULL,
                     log_tail=error.tail,
                 ) from error

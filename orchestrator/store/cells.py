@@ -96,7 +96,7 @@ class CellFolder:
             samples = tables.read_samples(self.path / TELEMETRY)
         except RequestError:
             return EMPTY
-        return trace(exchanges, samples, result.metrics)
+        return trace(exchanges, samples, result.metrics, result.span)
 
     def _contents(
         self,

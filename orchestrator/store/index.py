@@ -26,7 +26,7 @@ from orchestrator.store.cells import PROVENANCE, RESULT
 from orchestrator.store.runs import CELLS, LATEST, RUN, RunFolder
 
 NAME = "history.sqlite"
-VERSION = 1  # of the tables, and of what is put into them
+VERSION = 3  # of the tables, and of what is put into them
 BUSY_S = 60.0
 T = TypeVar("T")
 _TABLES = """

@@ -6,21 +6,24 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from backends import load_backends
 from orchestrator.domain.cell import Cell
+from orchestrator.domain.ledger import Ledger, ledger
 from orchestrator.domain.plan import Plan
+from orchestrator.domain.reruns import Changed
 from orchestrator.errors import RequestError, unknown
-from orchestrator.report import markdown, rows
+from orchestrator.report import markdown, qualitative, rows
 from orchestrator.report.cost import Price
 from orchestrator.report.html import page as html
 from orchestrator.report.html import render
-from orchestrator.report.html.values import Page
+from orchestrator.report.html.values import EMPTY, Page, Table
 from orchestrator.report.records import RunRecord, Stored
 from orchestrator.store import files
 from orchestrator.store.cells import CellFolder
@@ -35,6 +38,7 @@ LATEST = "latest"
 REPORT = "report.md"
 PAGE = "report.html"
 TABLE = "results.csv"
+LEDGER = "ledger.json"
 IMPORTED = "imported.json"  # stands in a run that was measured elsewhere
 
 
@@ -127,6 +131,10 @@ class RunFolder:
         marks = [e["event"] for e in self.read_journal().entries if str(e.get("event")).startswith("run-")]
         return marks[-1:] == ["run-ended"]
 
+    def ledger(self) -> Ledger:
+        """Where the time went so far, all sittings together."""
+        return ledger(self.read_journal().entries)
+
     def plan(self) -> Plan:
         """What it was to do: it can be carried out again. RequestError for a run that had no such plan."""
         try:
@@ -170,32 +178,51 @@ class RunFolder:
         found = sorted(p.name for p in (self.path / CELLS).glob("*") if p.is_dir())
         planned = [str(cell_id) for cell_id in self.head()["cells"]]
         ids = [*planned, *(name for name in found if name not in planned)]
-        return tuple(self.cell(cell_id).stored() for cell_id in ids)
+        left_out = self._left_out()
+        stored = (self.cell(cell_id).stored() for cell_id in ids)
+        return tuple(s.left_out(left_out[s.cell_id]) if s.cell_id in left_out else s for s in stored)
+
+    def _left_out(self) -> dict[str, str]:
+        """Cells that were left out last, and why: whoever goes on with the run may have begun them since."""
+        found: dict[str, str] = {}
+        for event in self.read_journal().entries:
+            if event.get("event") == "cell-left-out":
+                found[str(event.get("cell"))] = str(event.get("why", ""))
+            elif event.get("event") in ("cell-began", "cell-ended", "cell-reused"):
+                found.pop(str(event.get("cell")), None)
+        return found
 
     def record(self) -> RunRecord:
         """The whole run as a value: what every report starts from."""
-        head = self.head()
+        head, journal, stored = self.head(), self.read_journal(), self.results()
         return RunRecord(
             id=self.id,
             created_at=head["created_at"],
             plan=head["plan"],
-            cells=self.results(),
-            torn_lines=self.read_journal().torn,
+            cells=tuple(s for s in stored if not s.is_rerun),
+            torn_lines=journal.torn,
+            ledger=self.ledger() if (self.path / JOURNAL).exists() else None,
+            changes=_changes(journal.entries),
+            reruns=tuple(s for s in stored if s.is_rerun),
         )
 
     def write_reports(self, price: Price | None = None) -> tuple[Path, Path, Path]:
-        """report.md, results.csv and report.html, from what is stored; may be called again at any time."""
+        """report.md, results.csv and report.html (and ledger.json), from what is stored; may be called again at any time."""
         record = self.record()
         report, table, page = self.path / REPORT, self.path / TABLE, self.path / PAGE
         files.write_atomically(report, markdown.report(record.cells, record).encode())
         files.write_atomically(table, rows.csv_text(record.cells).encode())
         files.write_atomically(page, render.html(self.page(record, price)).encode())
+        if record.ledger is not None:
+            text = json.dumps(record.ledger.record(), indent=2)
+            files.write_atomically(self.path / LEDGER, text.encode() + b"\n")
         return report, table, page
 
     def page(self, record: RunRecord, price: Price | None = None) -> Page:
         """What report.html shows; it takes the raw records of one cell after the other."""
         measured = {s.cell_id: s.result for s in record.cells if s.result is not None}
-        return html.page(record, {name: self.cell(name).trace(of) for name, of in measured.items()}, price)
+        traces = {name: self.cell(name).trace(of) for name, of in measured.items()}
+        return html.page(record, traces, price, compared=_compared(record))
 
     def head(self) -> dict[str, Any]:
         """When it was begun, its plan, and the cells that it names. RequestError where that cannot be read."""
@@ -205,6 +232,15 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             hint = "it was not written by levelbench, or was altered since"
             raise RequestError(f"cannot read {self.path / RUN}: {error}", hint=hint) from error
+
+
+def _compared(record: RunRecord) -> Table:
+    """Of a comparison's engines, what the article's qualitative table told."""
+    used = {stored.cell.group.backend for stored in record.cells if stored.cell is not None}
+    known = [backend for name, backend in load_backends().items() if name in used]
+    if len(known) < 2:  # noqa: PLR2004
+        return EMPTY
+    return Table(qualitative.HEADINGS, qualitative.rows(known), texts=len(qualitative.HEADINGS))
 
 
 def load(path: Path) -> RunRecord:
@@ -224,9 +260,25 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
+def today() -> date:
+    """In UTC, like every time that is stored."""
+    return datetime.now(timezone.utc).date()
+
+
 def _new_folder(root: Path, name: str) -> Path:
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(root / free for free in names if files.make_folder(root / free))
+
+
+def _changes(events: Sequence[dict[str, Any]]) -> tuple[Changed, ...]:
+    """What the run said when it was last held against earlier ones."""
+    found: list[Changed] = []
+    for event in events:
+        if event.get("event") == "history-judged":
+            found.clear()
+        elif event.get("event") == "change-judged":
+            found.append(Changed.model_validate({name: event.get(name) for name in Changed.model_fields}))
+    return tuple(found)
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import pytest
 
 from backends.contract import Accelerator, Profile
 from orchestrator.catalog import loader, publications
+from orchestrator.domain.cell import Serving
 from orchestrator.domain.claim import Address, Conditions
 from orchestrator.domain.court import ClaimRuling, Court, Measured, incomparable
 from orchestrator.domain.reading import Figure
@@ -156,16 +157,17 @@ def test_weights_are_the_same_on_any_host() -> None:
     assert Ruling.NOT_REPRODUCED is ruled("11", [small, weighing("70b-awq", 45_000_000_000)]).ruling
 
 
-def test_the_serving_layer_is_held_against_the_same_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_serving_layer_is_held_against_the_same_engine() -> None:
     """Claim 12, for every cell that was measured both ways, on one machine."""
-    layers: dict[int, str] = {}
 
     def cell(users: int, rate: float, ttft_s: float, layer: str) -> Measured:
-        one = Measured("r", results.result(rate, ttft_s, share=0.002, users=users))
-        layers[id(one.result)] = layer
-        return one
+        one = results.result(rate, ttft_s, share=0.002, users=users)
+        serving = (
+            None if layer == "native" else Serving(name=layer, title="B", release="2024-06", version="1")
+        )
+        group = one.cell.group.model_copy(update={"serving": serving})
+        return Measured("r", one.model_copy(update={"cell": one.cell.model_copy(update={"group": group})}))
 
-    monkeypatch.setattr("orchestrator.domain.court.serving", lambda r: layers[id(r)])
     pairs = [
         cell(1, 1000, 0.1, "native"), cell(1, 990, 0.101, "bentoml"),
         cell(4, 2000, 0.2, "native"), cell(4, 1950, 0.204, "bentoml"),
@@ -182,7 +184,6 @@ def test_the_serving_layer_is_held_against_the_same_engine(monkeypatch: pytest.M
     moved = elsewhere.result.model_copy(
         update={"provenance": elsewhere.result.provenance.model_copy(update={"host": host})}
     )
-    layers[id(moved)] = "bentoml"
     assert Ruling.NOT_MEASURED is ruled("12", [pairs[2], Measured("r", moved)]).ruling
 
 

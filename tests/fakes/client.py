@@ -40,7 +40,7 @@ class FakeClient:
     ) -> None:
         self.calls = [] if calls is None else calls
         self.specs: list[LoadSpec] = []
-        self.pid = os.getpid()
+        self.pids = (os.getpid(),)
         self._gives = gives or {}
         self._fail = fail or {}
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from backends.contract import ImageSpec
 from orchestrator.domain.cell import RuntimeKind
 from orchestrator.domain.provenance import Image
+from orchestrator.domain.shelf import Shelved
 from orchestrator.domain.telemetry import Usage
 from orchestrator.runtime.interface import (
     Deployment,
@@ -51,6 +52,8 @@ class FakeRuntime:
         self._gets = gets or {}
         self.jobs: dict[str, JobEnd] = {}
         self.posts: dict[str, int] = {}
+        self.shelf: list[Shelved] = []
+        self.in_use: set[str] = set()
         self.deployed: list[DeploymentSpec] = []
         self._engines: dict[str, FakeEngine] = {}
         self._ended: set[str] = set()
@@ -61,6 +64,17 @@ class FakeRuntime:
         self._call("image")
         progress("fake image")
         return Image(reference="fake", digest="sha256:0", size_bytes=1)
+
+    def shelved(self) -> tuple[Shelved, ...]:
+        return tuple(self.shelf)
+
+    def discard(self, name: str) -> bool:
+        """Gone, unless it is said to be in use."""
+        self._call(f"discard {name}")
+        if name in self.in_use:
+            return False
+        self.shelf = [one for one in self.shelf if one.name != name]
+        return True
 
     def rendered(self, spec: DeploymentSpec) -> Rendered:
         return Rendered(spec.serve.argv, spec.serve.env)

@@ -79,18 +79,36 @@ def test_cpu_shares_need_time_to_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_client_is_read() -> None:
     """CPU seconds and resident memory of one process."""
-    values = client_source(os.getpid()).read()
+    values = client_source([os.getpid()]).read()
 
     assert values["client.cpu_s"] > 0
     assert values["client.memory_bytes"] > 2**20
 
 
+def test_a_client_of_several_processes_is_read_as_one() -> None:
+    """What the second of them uses is the client's too, not a stranger's on this host."""
+    work = "import sys; sum(range(3_000_000)); print('worked', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as second:
+        assert second.stdout is not None
+        assert "worked\n" == second.stdout.readline()
+        before = client_source([os.getpid()]).read()
+        both = client_source([os.getpid(), second.pid]).read()
+        times = psutil.Process(second.pid).cpu_times()
+        second.communicate("")
+
+    assert times.user > 0
+    assert both["client.cpu_s"] >= before["client.cpu_s"] + times.user + times.system
+    assert both["client.memory_bytes"] > before["client.memory_bytes"] + 2**20
+
+
 def test_a_client_that_is_gone_has_no_values() -> None:
-    """A process that has ended is no fault of telemetry."""
+    """A process that has ended is no fault of telemetry, nor is what is left of the client a reading of it."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait(timeout=30)
 
-    assert client_source(gone.pid).read() == {}
+    assert client_source([os.getpid(), gone.pid]).read() == {}
 
 
 def test_the_engines_page_is_a_source() -> None:
@@ -105,7 +123,7 @@ def test_the_engines_page_is_a_source() -> None:
 def test_a_run_is_read_and_summarised() -> None:
     """All sources together, on one time axis, come to levels and rates of the window between two moments."""
     began_ns = time.perf_counter_ns()
-    client = client_source(os.getpid())
+    client = client_source([os.getpid()])
     engine = engine_source(lambda: Usage(cpu_s=2 * time.perf_counter(), memory_bytes=1, processes=1))
     with serving(large_page()) as page:
         sources = [host_source(), client, engine, metrics_source(page.url, METRICS)]

@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.host.locks import exists
 from orchestrator.host.telemetry import ReadingError, Source
-from orchestrator.host.watch import GpuWatch, exists
+from orchestrator.host.watch import GpuWatch
 from orchestrator.host.xids import KMSG, KernelLog
 from tests.fakes.nvml import Stub
 

@@ -34,7 +34,7 @@ def measure(readings: int) -> dict[str, float]:
     with process_tree() as root, engine_url() as url:
         sources = (
             host_source(),
-            client_source(root.pid),
+            client_source([root.pid]),
             engine_source(lambda: tree_usage(root)),
             metrics_source(url, METRICS),
         )

@@ -410,7 +410,7 @@ from orchestrator.load.client import POOL, LoadClient
 if __name__ == "__main__":
     import os
     with LoadClient() as client:
-        proc = Path("/proc", str(client.pid))
+        proc = Path("/proc", str(client.pids[0]))
         while "httptools" not in (maps := (proc / "maps").read_text()):
             time.sleep(0.05)
         time.sleep(0.5)
@@ -445,8 +445,7 @@ def test_descriptors_have_their_place_before_the_load() -> None:
 def test_death_of_the_clients_process_is_told() -> None:
     """Should the client itself be killed, the cell fails with that reason."""
     with LoadClient() as doomed, FakeEngine(steady()) as engine:
-        pid = doomed.pid
-        assert pid is not None
+        (pid,) = doomed.pids
         began_s = time.monotonic()
 
         def watch() -> None:
@@ -463,8 +462,7 @@ def test_a_client_that_says_nothing_is_not_waited_for(monkeypatch: pytest.Monkey
     monkeypatch.setattr("orchestrator.load.client.SILENT_S", 2.0)
     monkeypatch.setattr("orchestrator.load.client.STOP_S", 0.2)
     with LoadClient() as stopped, FakeEngine(steady()) as engine:
-        pid = stopped.pid
-        assert pid is not None
+        (pid,) = stopped.pids
         os.kill(pid, signal.SIGSTOP)
         spec = replace(SPEC, port=engine.port, length_s=30.0)
         with pytest.raises(CellError, match="has said nothing for 2 s"):
@@ -495,7 +493,7 @@ def test_a_client_whose_parent_was_killed_ends_in_silence() -> None:
 
 def test_ctrl_c_does_not_reach_the_client(client: LoadClient) -> None:
     """A terminal sends Ctrl-C to every process; only the orchestrator decides what it means."""
-    pid = client.pid
+    (pid,) = client.pids
     assert pid is not None
     with FakeEngine(steady()) as engine:
         drive(client, engine, requests=1)
@@ -515,7 +513,7 @@ def test_the_client_ends_with_a_killed_orchestrator() -> None:
         "from tests.load.test_client import CHAT, SPEC, LoadClient\n"
         "if __name__ == '__main__':\n"
         "    with LoadClient() as client, FakeEngine(steady()) as engine:\n"
-        "        print(client.pid, flush=True)\n"
+        "        print(client.pids[0], flush=True)\n"
         "        def live(state):\n"
         "            time.sleep(1.5)  # words of the client's are unread then: its pipe is reset, not ended\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"

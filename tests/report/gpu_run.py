@@ -246,6 +246,7 @@ def _result(
     return Result(
         cell=cell,
         started_at="2024-06-05T12:00:00Z",
+        span=span,
         metrics=metrics,
         evidence=seen,
         verdict=judge(metrics, users=users, evidence=seen),

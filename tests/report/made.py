@@ -9,13 +9,14 @@ import numpy as np
 
 from backends.contract import Accelerator, Deviation, Dialect, FailureCause, Profile, Source
 from orchestrator.domain.article import article
-from orchestrator.domain.cell import Cell, CellGroup, Load, RuntimeKind
+from orchestrator.domain.cell import Cell, CellGroup, Load, RuntimeKind, loads
 from orchestrator.domain.exchange import Exchange, Outcome
 from orchestrator.domain.metrics import Asked, ClientSide, summarise
 from orchestrator.domain.provenance import Gpu, Host, Image, Provenance
+from orchestrator.domain.request import Slo
 from orchestrator.domain.result import Failure, Phase, Result, StepRecord, TelemetrySummary
 from orchestrator.domain.verdict import judge
-from orchestrator.domain.workload import SystemPrompt, Workload
+from orchestrator.domain.workload import Arrivals, SystemPrompt, Workload
 from orchestrator.report.records import RunRecord, State, Stored
 from tests.domain.made import exchange, span
 
@@ -156,6 +157,52 @@ def run() -> RunRecord:
         created_at="2026-11-23T04:30:00.000+00:00",
         cells=cells,
         torn_lines=(7,),
+    )
+
+
+OPEN = Workload(
+    id="open",
+    title="Open",
+    arrivals=Arrivals.POISSON,
+    rates=(2, 8),
+    ramp_s=5,
+    duration_s=20,
+    slo=Slo(ttft_s=0.1, tpot_s=0.05),
+)
+
+
+def open_run(workload: Workload = OPEN) -> RunRecord:
+    """Two engines in an open loop with limits; the second does not keep up."""
+    cells = []
+    for backend, ttft_s in (("llama-cpp", 0.05), ("vllm", 0.09)):
+        of = group(backend, workload=workload, loads=loads(workload))
+        for load_ in of.loads:
+            rate = load_.rate_per_s or 4.0
+            late_s = 0.2 if backend == "vllm" and rate > 4 else 0.0
+            sent = [
+                _one(i / rate, i, ttft_s + late_s, 0.01, 40, failing=False) for i in range(int(25 * rate))
+            ]
+            exchanges = [dataclasses.replace(x, scheduled_ns=x.send_ns) for x in sent]
+            cells.append(stored(_open_result(Cell(group=of, load=load_), exchanges, workload.slo)))
+    return RunRecord(
+        id="20261123-043000-open", created_at="2026-11-23T04:30:00.000+00:00", cells=tuple(cells)
+    )
+
+
+def _open_result(of: Cell, exchanges: list[Exchange], slo: Slo | None) -> Result:
+    metrics = summarise(
+        exchanges,
+        span(steady_s=5, end_s=25),
+        window_s=5,
+        asked=Asked(users=None, slo=slo),
+        client=ClientSide(cpu_s=1.0),
+    )
+    return Result(
+        cell=of,
+        started_at="2026-11-23T04:31:00Z",
+        metrics=metrics,
+        verdict=judge(metrics, users=of.load.users),
+        provenance=provenance(of.group),
     )
 
 

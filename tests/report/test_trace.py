@@ -10,6 +10,7 @@ import pytest
 from orchestrator.domain.exchange import Exchange
 from orchestrator.domain.metrics import Asked, Metrics, summarise
 from orchestrator.domain.telemetry import Sample
+from orchestrator.domain.windows import Span
 from orchestrator.report import trace
 from tests.domain.made import exchange, ns, span
 from tests.report.made import load
@@ -103,3 +104,13 @@ def test_a_curve_ends_at_the_last_percentile_that_can_be_told() -> None:
 
 def test_a_cell_without_requests_has_no_trace() -> None:
     assert trace.trace([], samples("gpu0.power_w", 1.0), METRICS) == trace.EMPTY
+
+
+def test_time_counts_from_the_start_of_the_ramp() -> None:
+    """Which the result knows: the first request may have come later than that."""
+    late = load(16, ttft_s=0.05, gap_s=0.01, tokens=40)
+    power = Sample(ns(4.9), "gpu", {"gpu0.power_w": 300.0})
+    early = Span(start_ns=ns(-0.5), steady_ns=ns(5), end_ns=ns(25))
+
+    assert 300.0 == trace.trace(late, [power], METRICS).series[trace.GPU_POWER][0]
+    assert 300.0 == trace.trace(late, [power], METRICS, early).series[trace.GPU_POWER][1]

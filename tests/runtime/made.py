@@ -30,7 +30,7 @@ from backends.contract import (
     WeightsFormat,
 )
 from orchestrator.domain.provenance import Image
-from orchestrator.errors import HostError
+from orchestrator.errors import CellError, HostError
 from orchestrator.runtime import images, venvs
 from orchestrator.runtime.daemon import Daemon
 from orchestrator.runtime.docker import DockerRuntime
@@ -189,7 +189,7 @@ def docker(folder: Path) -> Bench:
     runtime = DockerRuntime(Daemon(), folder, PIP_OFFLINE, BASE)
     try:
         image = runtime.image(image_spec(), print)
-    except HostError as error:
+    except (CellError, HostError) as error:  # no daemon, or no base image
         if DOCKER_REQUIRED:
             raise
         pytest.skip(f"{error} ({error.hint})")

@@ -23,7 +23,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = json.dumps(
-            {"/env": self.env, "/burn": self.burn, "/cpus": self.cpus}.get(self.path, self.ok)()
+            {"/env": self.env, "/burn": self.burn, "/cpus": self.cpus, "/eat": self.eat}.get(
+                self.path, self.ok
+            )()
         ).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -38,6 +40,10 @@ class Handler(BaseHTTPRequestHandler):
         while time.process_time() < until_s:
             pass
         return "burnt"
+
+    def eat(self) -> str:
+        """More memory than it is allowed."""
+        return str(len(b"x" * (1 << 30)))
 
     def cpus(self) -> list[int]:
         return sorted(os.sched_getaffinity(0))

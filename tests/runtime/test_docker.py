@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 import requests.exceptions
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
 
 from backends import load_backends
-from backends.contract import Accelerator
+from backends.contract import Accelerator, FailureCause
 from orchestrator.domain.provenance import Image
 from orchestrator.errors import CellError, HostError
 from orchestrator.runtime import cgroup_usage, docker, owner, wheels
@@ -462,13 +463,14 @@ def test_a_base_that_cannot_be_had(docker_bench: Bench, tmp_path: Path) -> None:
     )
     try:
         with pytest.raises(
-            HostError, match="localhost:9/no/such:base is not here and cannot be pulled"
+            CellError, match="localhost:9/no/such:base is not here and cannot be pulled"
         ) as caught:
             other.image(spec, lambda _: None)
     finally:
         other.close()
 
     assert "BASE=" in caught.value.hint
+    assert FailureCause.IMAGE_PULL is caught.value.cause
 
 
 def test_images_go_unless_a_container_uses_them(docker_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -491,3 +493,21 @@ def made_image(real: DockerRuntime, label: str, name: str) -> str:
     tag = f"{label}:{name}"
     real.client.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=tag, rm=True)
     return tag
+
+
+def test_a_container_that_the_driver_refuses_says_so(
+    docker_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words of NVIDIA's container toolkit; nothing is left of it."""
+    said = "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.9, please update your driver"
+
+    def refuse(_: object) -> None:
+        raise APIError("x", explanation=said)
+
+    monkeypatch.setattr(Container, "start", refuse)
+    spec = made.deployment_spec(docker_bench.folder, docker_bench.image)
+    with pytest.raises(CellError, match="unsatisfied condition") as caught:
+        docker_bench.runtime.up(spec)
+
+    assert FailureCause.DRIVER_TOO_OLD is caught.value.cause
+    assert [] == left(docker_bench, spec.name)

@@ -3,14 +3,18 @@ test_docker.py, against a real one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import docker
 import pytest
 import requests
 from docker.errors import APIError, ImageNotFound
 
-from backends.contract import Build, ImageSpec, SiteFile
-from orchestrator.errors import HostError
+from backends.contract import Build, FailureCause, ImageSpec, SiteFile
+from orchestrator.errors import BenchError, CellError, HostError
 from orchestrator.runtime import images
 from tests.runtime import made
 
@@ -127,6 +131,33 @@ def test_a_daemon_that_dies_over_a_pull_is_the_hosts_fault() -> None:
     """It is no statement about the image."""
     with pytest.raises(HostError, match="could not look for an image: gone"):
         images.base_missing(Daemon(requests.ConnectionError("gone")), "debian:1", pull=True)
+
+
+def test_a_pull_that_fills_the_disk_is_the_hosts_fault() -> None:
+    """The next pull would end the same way."""
+    full = APIError("x", requests.Response(), "write /var/lib/docker/x: no space left on device")
+    with pytest.raises(HostError, match="filled the daemon's disk") as caught:
+        images.base_missing(Daemon(full), "debian:1", pull=True)
+    assert "docker system df" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [("write /x: no space left on device", HostError), ("RUN pip returned a non-zero code: 1", CellError)],
+)
+def test_a_build_that_fails_says_why(said: str, kind: type[BenchError], tmp_path: Path) -> None:
+    """A full disk ends the night, a mistake in the image only this engine's cells."""
+
+    class Builder:
+        def build(self, **_: object) -> Iterator[dict[str, str]]:
+            yield {"stream": "Step 1/2"}
+            yield {"error": said}
+
+    client = cast("docker.DockerClient", SimpleNamespace(api=Builder()))
+    with pytest.raises(kind) as caught:
+        images._build(client, str(tmp_path), "t", made.image_spec(), lambda _: None)
+    if isinstance(caught.value, CellError):
+        assert FailureCause.IMAGE_BUILD is caught.value.cause
 
 
 def layered(the_build: Build, layer: Build) -> ImageSpec:

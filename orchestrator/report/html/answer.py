@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from orchestrator.domain.cell import Load
 from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import Result
-from orchestrator.report import comparison, control, events, groups, headline, layout, proof, units
-from orchestrator.report.figures import RATE_BOUNDS, TOKEN_RATE, TTFT_MEAN
-from orchestrator.report.groups import Field, load_name
+from orchestrator.report import comparison, control, events, groups, headline, history, layout, proof
+from orchestrator.report.figures import GOODPUT, RATE_BOUNDS, TOKEN_RATE, TTFT_MEAN
+from orchestrator.report.groups import Field, counted, load_name
 from orchestrator.report.headline import Names
 from orchestrator.report.html.values import Place, Ranking
 from orchestrator.report.records import RunRecord, State, Stored
@@ -18,15 +19,18 @@ from orchestrator.report.records import RunRecord, State, Stored
 
 def ranking(field: Field, names: Names, anchor: str) -> Ranking:
     """Engines in the order of their places, a column per load."""
-    users = sorted({s.cell.load.users for s in field.cells if s.cell})
-    places = {n: _places(field, names, n) for n in users}
+    loads = tuple(dict.fromkeys(s.cell.load for s in field.cells if s.cell))
+    places = {load: _places(field, names, load) for load in loads}
     engines = dict.fromkeys(names[s.cell.group] for s in field.cells if s.cell)
-    order = sorted(engines, key=lambda engine: _merit([places[n].get(engine) for n in users]))
+    order = sorted(engines, key=lambda engine: _merit([places[load].get(engine) for load in loads]))
     return Ranking(
         title=field.title,
         answer=headline.answer(field, names).partition(": ")[2],
-        loads=tuple(units.count(n, "user") for n in users),
-        rows=tuple((e, tuple(places[n].get(e, Place(instead="not planned")) for n in users)) for e in order),
+        loads=tuple(counted([load]) for load in loads),
+        rows=tuple(
+            (e, tuple(places[load].get(e, Place(instead="not planned")) for load in loads)) for e in order
+        ),
+        good=any(r.metrics is not None and r.metrics.slo is not None for r in field.results),
         anchor=anchor,
     )
 
@@ -36,6 +40,9 @@ def care(run: RunRecord, fields: Sequence[Field], names: Names) -> tuple[str, ..
     results = [r for field in fields for r in field.results]
     return (
         *_unlike_machines(results, names),
+        *_hosts(results),
+        *_open(fields),
+        *([f"{history.changed(run.changes)}; what and why stands below"] if run.changes else []),
         *(f"Control: {text}" for text in control.words(run.cells)),
         *_methods(results),
         *(f"{field.title}: {_uncapital(text)}" for field in fields if (text := _unequal(field))),
@@ -47,8 +54,8 @@ def care(run: RunRecord, fields: Sequence[Field], names: Names) -> tuple[str, ..
     )
 
 
-def _places(field: Field, names: Names, users: int) -> dict[str, Place]:
-    cells = [s for s in field.cells if s.cell and s.cell.load.users == users]
+def _places(field: Field, names: Names, load: Load) -> dict[str, Place]:
+    cells = [s for s in field.cells if s.cell and s.cell.load == load]
     standings = groups.standings([s.result for s in cells if s.result is not None])
     ranks = {names[s.result.cell.group]: str(s.rank) for s in standings} if len(standings) > 1 else {}
     return {names[s.cell.group]: _place(s, ranks.get(names[s.cell.group], "")) for s in cells if s.cell}
@@ -63,6 +70,7 @@ def _place(stored: Stored, rank: str) -> Place:
         rate=TOKEN_RATE.figure(result),
         bounds=RATE_BOUNDS.figure(result),
         ttft=TTFT_MEAN.figure(result),
+        good=GOODPUT.figure(result),
     )
 
 
@@ -82,6 +90,23 @@ def _unlike_machines(results: Sequence[Result], names: Names) -> list[str]:
         return []
     told = [f"{layout.joined(list(engines))} on {_spoken(machine)}" for machine, engines in found.items()]
     return [f"Not the same hardware: {'; '.join(told)}"]
+
+
+def _hosts(results: Sequence[Result]) -> list[str]:
+    """Hosts of one make differ too."""
+    return [text[:1].upper() + text[1:] for text in comparison.hosts_apart(results)]
+
+
+def _open(fields: Sequence[Field]) -> list[str]:
+    """Where a loop is open, a rank by token rate says little until an engine does not keep up."""
+    titles = [
+        f.title for f in fields if len({r.cell.group for r in f.results}) > 1 and f.measure == groups.RATE
+    ]
+    text = (
+        "an open loop asks the same of every engine, so that token rates differ only where one does not keep up, or "
+        "answers at another length; the rank is by what was within limits, then by mean TTFT"
+    )
+    return [f"{layout.joined(titles)}: {text}"] if titles else []
 
 
 def _hardware(p: Provenance) -> tuple[object, ...]:
@@ -118,15 +143,10 @@ def _reasons(fields: Sequence[Field], names: Names) -> list[str]:
         for r in field.results:
             for f in r.verdict.findings if r.verdict else ():
                 key = (names[r.cell.group], f.level.value, f.reason.value)
-                found.setdefault(key, []).append((f"{field.title}, {_users(r)}", f.text))
+                found.setdefault(key, []).append((f"{field.title}, {counted([r.cell.load])}", f.text))
     order = (Level.INVALID.value, Level.SUSPECT.value)
     ordered = sorted(found.items(), key=lambda item: order.index(item[0][1]))
     return [_reason(key, where) for key, where in ordered]
-
-
-def _users(result: Result) -> str:
-    """The number of users; the system prompt stands in the field's title."""
-    return units.count(result.cell.load.users, "user")
 
 
 def _reason(key: tuple[str, str, str], where: Sequence[tuple[str, str]]) -> str:

@@ -30,6 +30,8 @@ HEIGHT = 220
 # Which numbers of each decade get a label on a logarithmic axis: as many as there is room for.
 STEPS = (tuple(range(1, 10)), (1, 2, 5), (1,))
 MOST_TICKS = 9
+# What tells deployments of one engine apart stands in brackets: on a line of its own, so that it can be read whole.
+NAME_LINES = r"split(replace(datum.label, ' (', '\n('), '\n')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +48,17 @@ class Chart:
     note: str = ""
 
 
-def over_users(rows: Sequence[Row], engines: Sequence[str], *, y: str, title: str) -> Spec:
-    """A figure against users, a line per engine, with its interval where there is one."""
+def over_loads(rows: Sequence[Row], engines: Sequence[str], *, x: str, y: str, title: str) -> Spec:
+    """A figure against loads, `x` says of what, a line per engine, with its interval where there is one."""
     return {
         **_base(),
         "height": HEIGHT,
-        "layer": _points(rows, engines, _users(rows), _value(y, title, rows)),
+        "layer": _points(rows, engines, _loads(rows, x), _value(y, title, rows)),
     }
 
 
-def over_users_by(
-    rows: Sequence[Row], engines: Sequence[str], *, y: str, title: str, by: str, order: Sequence[str]
+def over_loads_by(
+    rows: Sequence[Row], engines: Sequence[str], *, x: str, y: str, title: str, by: str, order: Sequence[str]
 ) -> Spec:
     """The same on a logarithmic axis, side by side for each value of `by`."""
     present = [value for value in order if any(row[by] == value for row in rows)]
@@ -68,7 +70,7 @@ def over_users_by(
             "layer": _points(
                 rows,
                 engines,
-                _users(rows),
+                _loads(rows, x),
                 _log(y, title, [row[end] for row in rows for end in (y, "low", "high") if end in row]),
             ),
         },
@@ -76,7 +78,7 @@ def over_users_by(
 
 
 def scatter(rows: Sequence[Row], engines: Sequence[str], *, x: str, x_title: str, y: str, title: str) -> Spec:
-    """One figure against another: a point per cell, its number of users beside it."""
+    """One figure against another: a point per cell, its load beside it."""
     horizontal = {"field": x, "type": "quantitative", "title": x_title, "scale": {"domain": [0, 100]}}
     labels = {
         "mark": {"type": "text", "align": "left", "dx": 8, "dy": -7, "style": "label"},
@@ -93,7 +95,7 @@ def scatter(rows: Sequence[Row], engines: Sequence[str], *, x: str, x_title: str
     }
 
 
-def curves(rows: Sequence[Row], engines: Sequence[str], users: Sequence[str], *, title: str) -> Spec:
+def curves(rows: Sequence[Row], engines: Sequence[str], loads: Sequence[str], *, title: str) -> Spec:
     """Which share was answered within how long, side by side for each load; suspect ones are dashed."""
     x = _log("ms", title, [row["ms"] for row in rows])
     y = {
@@ -133,7 +135,7 @@ def curves(rows: Sequence[Row], engines: Sequence[str], users: Sequence[str], *,
     }
     return {
         **_base(),
-        "facet": {"column": _facet("users", users)},
+        "facet": {"column": _facet("load", loads)},
         "spec": {"height": 180, "layer": [line, ends, *_mark_layer(rows, x, y, "datum.end")]},
     }
 
@@ -143,7 +145,7 @@ def phases(rows: Sequence[Row], order: Sequence[str]) -> Spec:
     engines = list(dict.fromkeys(row["engine"] for row in rows))
     return {
         **_base(),
-        "height": 26 * len(engines),
+        "height": 36 * len(engines),
         "mark": {"type": "bar", "size": 14},
         "encoding": {
             "y": {
@@ -194,10 +196,10 @@ def _base() -> Spec:
     return {"$schema": SCHEMA, "data": {"name": "rows"}}
 
 
-def _users(rows: Sequence[Row]) -> Spec:
+def _loads(rows: Sequence[Row], title: str) -> Spec:
     """Loads as steps, at equal distances: 10, 50 and 100 users are three settings, not a scale."""
-    order = sorted({row["users"] for row in rows})
-    return {"field": "users", "type": "ordinal", "sort": order, "title": "users", "axis": {"labelAngle": 0}}
+    order = list(dict.fromkeys(row["load"] for row in sorted(rows, key=lambda row: float(row["size"]))))
+    return {"field": "load", "type": "ordinal", "sort": order, "title": title, "axis": {"labelAngle": 0}}
 
 
 def _value(y: str, title: str, rows: Sequence[Row]) -> Spec:
@@ -238,7 +240,7 @@ def _points(
     x: Spec,
     y: Spec,
     *,
-    line_order: str = "users",
+    line_order: str = "size",
 ) -> list[Spec]:
     """Interval, line, point and mark, back to front."""
     line = {
@@ -264,7 +266,7 @@ def _points(
 def _interval(engines: Sequence[str], x: Spec, y: Spec) -> Spec:
     return {
         "transform": [{"filter": "isValid(datum.low)"}],
-        "mark": {"type": "rule", "strokeWidth": 1.2},
+        "mark": {"type": "rule", "strokeWidth": 1.2, "clip": True},
         "encoding": {
             "x": x,
             "y": {**y, "field": "low"},
@@ -320,7 +322,7 @@ def _shape(engines: Sequence[str]) -> Spec:
 
 
 def _legend() -> Spec:
-    return {"title": None, "orient": "top", "direction": "horizontal"}
+    return {"title": None, "orient": "top", "direction": "horizontal", "labelExpr": NAME_LINES}
 
 
 def _facet(name: str, order: Sequence[str]) -> Spec:
@@ -328,7 +330,13 @@ def _facet(name: str, order: Sequence[str]) -> Spec:
 
 
 def _names_axis() -> Spec:
-    return {"labelLimit": 190, "ticks": False, "domain": False, "labelPadding": 8}
+    return {
+        "labelLimit": 260,
+        "labelExpr": NAME_LINES,
+        "ticks": False,
+        "domain": False,
+        "labelPadding": 8,
+    }
 
 
 def _tooltip() -> list[Spec]:

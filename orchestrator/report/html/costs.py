@@ -10,6 +10,7 @@ from orchestrator.domain.result import Result
 from orchestrator.report import units
 from orchestrator.report.cost import Price, cost, gpu_indices
 from orchestrator.report.figures import MARKS, gpu_power_w, level, marked
+from orchestrator.report.groups import load_size
 from orchestrator.report.headline import Names
 from orchestrator.report.html.charts import Row
 from orchestrator.report.html.values import Table
@@ -25,12 +26,16 @@ class Costs:
 
 
 def table(
-    measured: Sequence[Result], names: Names, weights_bytes: Mapping[str, int], price: Price | None
+    measured: Sequence[Result],
+    measure: str,
+    names: Names,
+    weights_bytes: Mapping[str, int],
+    price: Price | None,
 ) -> Costs:
     """A row per cell on GPUs."""
-    watched = sorted((r for r in measured if gpu_indices(r)), key=lambda r: r.cell.load.users)
+    watched = sorted((r for r in measured if gpu_indices(r)), key=lambda r: r.cell.load.size)
     headings = [
-        "users",
+        measure,
         "engine",
         "GPUs",
         "GPU power (W)",
@@ -50,7 +55,7 @@ def table(
             units.number(found.steps_per_s),
             units.percent(found.bandwidth_share),
         ]
-        head = [f"{r.cell.load.users:,}", names[r.cell.group], f"{len(gpu_indices(r))}"]
+        head = [load_size(r.cell.load), names[r.cell.group], f"{len(gpu_indices(r))}"]
         rows.append([*head, *(marked(text, level(r)) for text in figures)])
     return Costs(Table(headings, rows, texts=2), tuple(unknown), _silent(measured, watched, price))
 

@@ -6,7 +6,8 @@
 
   /* The theme names the page's own colours, so that charts follow it without being drawn again. */
   const font = getComputedStyle(document.body).fontFamily;
-  const longest = (rows) => Math.max(8, ...rows.map((row) => String(row.engine || "").length));
+  const widest = (name) => Math.max(...name.split(" (").map((line) => line.length));
+  const longest = (rows) => Math.max(8, ...rows.map((row) => widest(String(row.engine || ""))));
   const config = (width, rows) => ({
     ...theme,
     font,

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.provenance import Provenance
 from orchestrator.domain.result import Result
 from orchestrator.domain.workload import Workload
-from orchestrator.report import certainty, control, events, groups, layout, literal, markdown, proof, units
+from orchestrator.report import (
+    certainty,
+    control,
+    events,
+    groups,
+    history,
+    layout,
+    literal,
+    markdown,
+    proof,
+    units,
+)
 from orchestrator.report.cost import Price, weights
 from orchestrator.report.groups import Field, load_name
 from orchestrator.report.headline import Names
 from orchestrator.report.html import answer, settings
 from orchestrator.report.html.charts import Chart
 from orchestrator.report.html.deck import deck
-from orchestrator.report.html.values import Engine, FailedCell, Page, Table, Work
+from orchestrator.report.html.values import EMPTY, Engine, FailedCell, Page, Table, Work
 from orchestrator.report.html.work import Sources, work
 from orchestrator.report.records import RunRecord, State
 from orchestrator.report.trace import Trace
 
 
-def page(run: RunRecord, traces: Mapping[str, Trace], price: Price | None = None) -> Page:
-    """`traces` are by cell id; a cell without one has no time line of the machine and no distributions."""
+def page(
+    run: RunRecord, traces: Mapping[str, Trace], price: Price | None = None, *, compared: Table = EMPTY
+) -> Page:
+    """`traces` are by cell id; a cell without one has no time line of the machine and no distributions. `compared`
+    tells of the run's engines what no run does (report/qualitative.py)."""
     fields = groups.fields(run.cells)
     names = groups.names(run.cells)
     results = tuple(r for field in fields for r in field.results)
@@ -49,10 +65,15 @@ def page(run: RunRecord, traces: Mapping[str, Trace], price: Price | None = None
         errors=Table(["engine", "load", "kind", "requests"], events.error_rows(results, names), texts=3),
         literal=_literal(results, names),
         unchecked=tuple(certainty.unchecked_lines(results, names)),
+        changed=history.changed(run.changes),
+        changes=tuple((one.found, history.conclusion(one.conclusion)) for one in run.changes),
+        again=Table(history.AGAIN, history.again(run.changes, run.reruns), texts=3),
         control=Table(control.HEADINGS, control.rows(run.cells), texts=control.TEXTS),
         deviations=Table(proof.DEVIATIONS, proof.deviation_rows(results, names), texts=5),
         hosts=tuple(dict.fromkeys(p.host for p in known.values())),
-        engines=tuple(Engine(f"{names[g]}, {g.model}", p) for g, p in known.items()),
+        clients=tuple(dict.fromkeys(proof.client(p.client_selftest) for p in known.values())),
+        engines=tuple(_engine(g, p, results, names) for g, p in known.items()),
+        compared=compared,
         methods=layout.joined([str(m) for m in sorted({r.method for r in results})]),
         rules=tuple(proof.rules(_workloads(fields))),
         deck=deck(charts_of(works)),
@@ -75,6 +96,21 @@ def _machine(results: Sequence[Result]) -> str:
     return "; ".join(dict.fromkeys(lines))
 
 
+def _engine(group: CellGroup, p: Provenance, results: Sequence[Result], names: Names) -> Engine:
+    mine = [r for r in results if r.cell.group == group]
+    return Engine(
+        title=f"{names[group]}, {group.model}",
+        provenance=p,
+        cpus=proof.cpus(p.cpus) if p.cpus else "",
+        room=proof.cleared(mine).get(group, ""),
+        placed=tuple(
+            dict.fromkeys(
+                f"{r.placed.host}, attempt {r.placed.attempt}" for r in mine if r.placed is not None
+            )
+        ),
+    )
+
+
 def _failed(results: Sequence[Result], names: Names) -> Iterable[FailedCell]:
     for r in results:
         if r.failure is not None:
@@ -85,6 +121,7 @@ def _failed(results: Sequence[Result], names: Names) -> Iterable[FailedCell]:
                 message=r.failure.message,
                 hint=r.failure.hint,
                 log_tail=r.failure.log_tail,
+                fate="not tried, since its like had failed so before" if r.failure.skipped else "",
             )
 
 

@@ -1,7 +1,7 @@
 """Many runs -> the values of the site's two pages: the latest matrix, and every series over time. Pure.
 
-A series is what stays the same from night to night: work, load, backend, profile, release line, hardware, METHOD.
-Versions change within it: that is what is watched.
+A series is one cell on one hardware, measured by one METHOD, as in the history (domain/judged.py). Versions change
+within it: that is what is watched.
 """
 
 from __future__ import annotations
@@ -10,46 +10,40 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from backends.contract import Accelerator
-from orchestrator.domain.cell import Cell, CellGroup
+from orchestrator.domain.cell import Cell, CellGroup, Role
+from orchestrator.domain.entry import cell_key, hardware
 from orchestrator.domain.provenance import Host
 from orchestrator.domain.reasons import Level
 from orchestrator.domain.result import METHOD
+from orchestrator.domain.series import Watched
 from orchestrator.domain.workload import SystemPrompt
-from orchestrator.report import headline, units
+from orchestrator.report import groups, headline, history
 from orchestrator.report.figures import MARKS, RATE_BOUNDS, TOKEN_RATE, TTFT_MEAN, level
+from orchestrator.report.groups import counted
 from orchestrator.report.html import charts
+from orchestrator.report.html.changes import UNTOLD, ChangePoint, Past
 from orchestrator.report.html.charts import Chart, Row
 from orchestrator.report.html.deck import Deck, deck
+from orchestrator.report.html.values import EMPTY, Table
 from orchestrator.report.markdown import summary
 from orchestrator.report.records import RunRecord, Stored
 
-RATE, TTFT = "tokens_per_s", "ttft_mean_s"
-
-
-@dataclass(frozen=True, slots=True)
-class ChangePoint:
-    """From this cell on a series is another one. `figure` is RATE or TTFT; `words` say how, `short` fits a chart."""
-
-    run_id: str
-    cell_id: str
-    figure: str
-    words: str
-    short: str
+RATE, TTFT = Watched.TOKEN_RATE, Watched.TTFT_MEAN
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class SeriesKey:
-    """`traits` are release line, profile and runtime; a backend may have several series of one work."""
+    """`cell` is the cell's key in the history; what stands before it puts series in order."""
 
     model: str
     workload: str
     with_system_prompt: bool
     machine: str
     method: int
-    users: int
+    size: float
+    load: str
     backend: str
-    traits: tuple[str, ...]
+    cell: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +73,21 @@ class Matrix:
 class Plot:
     """A load's rate and TTFT over time."""
 
+    anchor: str
     title: str
     charts: tuple[Chart, ...]
     changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A series that is worse or better than before; `anchor` is where it is drawn, or empty."""
+
+    word: str
+    title: str
+    text: str
+    run_id: str
+    anchor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +99,16 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Site:
+    """`claims` and `engines` come ready from those who know of claims and of engines."""
+
     matrices: tuple[Matrix, ...]
     plots: tuple[tuple[str, tuple[Plot, ...]], ...]
+    headlines: tuple[Headline, ...]
+    title: str
+    standing: str
     runs: tuple[Listed, ...]
+    claims: Table
+    engines: Table
     deck: Deck
 
 
@@ -103,19 +116,48 @@ class Site:
 class _Point:
     run: RunRecord
     stored: Stored
-    group: CellGroup
+    cell: Cell
+
+    @property
+    def group(self) -> CellGroup:
+        return self.cell.group
 
 
-def site(runs: Sequence[RunRecord], changes: Sequence[ChangePoint] = ()) -> Site:
+def site(
+    runs: Sequence[RunRecord], past: Past = UNTOLD, *, claims: Table = EMPTY, engines: Table = EMPTY
+) -> Site:
     """`runs` in any order; what counts is when they were begun."""
     ordered = sorted(runs, key=lambda run: (run.created_at, run.id))
-    series = _series(ordered)
-    plots = tuple((title, tuple(_plots(of, changes))) for title, of in _by_work(series).items())
+    works = _by_work(_series(ordered))
+    plots = tuple((title, tuple(_plots(title, of, past.changes))) for title, of in works.items())
     drawn = [chart for _, of in plots for plot in of for chart in plot.charts]
+    anchors = {
+        (p.run.id, p.stored.cell_id): _anchor(title, key.load)
+        for title, of in works.items()
+        for key, points in of.items()
+        for p in points
+    }
+    concluded = {(r.id, c.cell): [history.conclusion(c.conclusion)] for r in ordered for c in r.changes}
+    there = {plot.anchor for _, of in plots for plot in of}
     return Site(
-        matrices=tuple(_matrix(title, of) for title, of in _by_work(series).items()),
+        matrices=tuple(_matrix(title, of) for title, of in works.items()),
         plots=plots,
+        headlines=tuple(
+            Headline(
+                n.word,
+                n.title,
+                "; ".join([n.text, *concluded.get((n.run_id, n.cell_id), [])]),
+                n.run_id,
+                anchor if anchor in there else "",
+            )
+            for n in past.news
+            for anchor in [anchors.get((n.run_id, n.cell_id), "")]
+        ),
+        title=past.title,
+        standing=past.standing,
         runs=tuple(Listed(r.id, r.created_at[:10], _tally(r)) for r in reversed(ordered)),
+        claims=claims,
+        engines=engines,
         deck=deck(drawn),
     )
 
@@ -125,13 +167,13 @@ def _tally(run: RunRecord) -> str:
 
 
 def _series(runs: Iterable[RunRecord]) -> dict[SeriesKey, list[_Point]]:
+    """Of what was measured for its own sake: no control cells, no confirmations."""
     found: dict[SeriesKey, list[_Point]] = {}
     for run in runs:
         for stored in run.cells:
-            if stored.cell is not None:
-                found.setdefault(_key(run, stored, stored.cell), []).append(
-                    _Point(run, stored, stored.cell.group)
-                )
+            cell = stored.cell
+            if cell is not None and cell.group.role is Role.MEASURED:
+                found.setdefault(_key(run, stored, cell), []).append(_Point(run, stored, cell))
     return dict(sorted(found.items()))
 
 
@@ -146,19 +188,15 @@ def _key(run: RunRecord, stored: Stored, cell: Cell) -> SeriesKey:
         with_system_prompt=cell.load.system_prompt is SystemPrompt.WITH,
         machine=_machine(near[0].provenance.host if near and near[0].provenance else None, group),
         method=near[0].method if near else METHOD,
-        users=cell.load.users,
+        size=cell.load.size,
+        load=counted([cell.load]),
         backend=group.backend,
-        traits=(group.release, group.profile.value if group.profile else "", group.runtime.value),
+        cell=cell_key(cell),
     )
 
 
 def _machine(host: Host | None, group: CellGroup) -> str:
-    """GPUs where they were used, else the CPU."""
-    if host is None:
-        return "unknown machine"
-    if host.gpus and group.accelerator is not Accelerator.CPU:
-        return ", ".join(g.name for g in host.gpus)
-    return f"{host.cpu} ({units.count(host.cpus, 'core')})"
+    return "unknown machine" if host is None else ", ".join(hardware(host, group.accelerator))
 
 
 def _by_work(series: dict[SeriesKey, list[_Point]]) -> dict[str, dict[SeriesKey, list[_Point]]]:
@@ -173,29 +211,36 @@ def _title(key: SeriesKey) -> str:
     return f"{key.model}, {key.workload}{prompt} · {key.machine} · METHOD {key.method}"
 
 
-def _lines(of: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
-    """What each series is called within its work: the backend, and only those traits that tell several apart."""
-    keys = list(of)
-    told = [i for i in range(len(keys[0].traits)) if len({key.traits[i] for key in keys}) > 1]
-    extra = {key: ", ".join(key.traits[i] for i in told if key.traits[i]) for key in keys}
-    return {key: f"{key.backend} ({extra[key]})" if extra[key] else key.backend for key in keys}
+def _anchor(title: str, load: str) -> str:
+    return f"s{crc32(f'{title} {load}'.encode()):08x}"
+
+
+def _lines(of: dict[SeriesKey, list[_Point]]) -> dict[SeriesKey, str]:
+    """What each series is called within its work: the backend, and only what tells several apart."""
+    newest = {key: points[-1].group for key, points in of.items()}
+    called = groups.lines(list(dict.fromkeys(newest.values())))
+    return {key: called[group] for key, group in newest.items()}
 
 
 def _matrix(title: str, of: dict[SeriesKey, list[_Point]]) -> Matrix:
     work, _, about = title.partition(" · ")
-    users = sorted({key.users for key in of})
     lines = _lines(of)
-    newest = {(lines[key], key.users): _entry(points[-1]) for key, points in of.items()}
+    newest: dict[tuple[str, str], _Point] = {}
+    for key, points in sorted(of.items(), key=lambda item: item[1][-1].run.created_at):
+        newest[lines[key], key.load] = points[-1]
+    loads = tuple(dict.fromkeys(key.load for key in of))
     rows = tuple(
-        (line, tuple(newest.get((line, n), Entry(instead="-")) for n in users))
-        for line in dict.fromkeys(lines.values())
+        (line, tuple(_entry(newest.get((line, load))) for load in loads))
+        for line in dict.fromkeys(lines[key] for key in sorted(of, key=lambda k: (k.backend, lines[k])))
     )
-    return Matrix(work, about, tuple(units.count(n, "user") for n in users), rows)
+    return Matrix(work, about, loads, rows)
 
 
-def _entry(point: _Point) -> Entry:
-    result, where = point.stored.result, (point.run.id, point.run.created_at[:10], point.group.version)
-    run_id, day, version = where
+def _entry(point: _Point | None) -> Entry:
+    if point is None:
+        return Entry(instead="-")
+    result, run_id, day = point.stored.result, point.run.id, point.run.created_at[:10]
+    version = point.group.version
     if result is None or result.metrics is None:
         return Entry(instead=headline.verdict(point.stored), run_id=run_id, day=day, version=version)
     return Entry(
@@ -208,50 +253,52 @@ def _entry(point: _Point) -> Entry:
     )
 
 
-def _plots(of: dict[SeriesKey, list[_Point]], changes: Sequence[ChangePoint]) -> Iterator[Plot]:
-    known = {(c.run_id, c.cell_id, c.figure): c for c in changes}
+def _plots(title: str, of: dict[SeriesKey, list[_Point]], changes: Sequence[ChangePoint]) -> Iterator[Plot]:
     lines = _lines(of)
     engines = tuple(dict.fromkeys(lines.values()))
-    for users in sorted({key.users for key in of}):
-        points = [(lines[key], p) for key, found in of.items() if key.users == users for p in found]
-        first = next(key for key in of if key.users == users)
-        anchor = f"s{crc32(_title(first).encode())}-{users}"
-        rate = [row for line, p in points if (row := _row(line, p, RATE, known)) is not None]
-        ttft = [row for line, p in points if (row := _row(line, p, TTFT, known)) is not None]
+    for load in dict.fromkeys(key.load for key in of):
+        points = [(lines[key], key.cell, p) for key, found in of.items() if key.load == load for p in found]
+        mine = {(p.run.id, p.stored.cell_id): (line, p) for line, _, p in points}
+        told = [(*mine[c.run_id, c.cell_id], c) for c in changes if (c.run_id, c.cell_id) in mine]
+        anchor = _anchor(title, load)
         drawn = [
             Chart(
                 f"{anchor}-{name}",
-                title,
+                heading,
                 "every run a point",
                 charts.over_time(rows, engines, y="y", title=axis),
                 rows,
             )
-            for name, title, axis, rows in (
-                ("rate", "Token rate", "tok/s", rate),
-                ("ttft", "Mean time to first token", "TTFT mean (ms)", ttft),
+            for name, heading, axis, figure in (
+                ("rate", "Token rate", "tok/s", RATE),
+                ("ttft", "Mean time to first token", "TTFT mean (ms)", TTFT),
             )
-            if rows
+            if (rows := [row for point in points if (row := _row(*point, figure, told)) is not None])
         ]
-        told = [
-            f"{row['at'][:10]}, {row['engine']}: {row['change']}" for row in (*rate, *ttft) if row["change"]
-        ]
+        words = sorted((p.run.created_at[:10], f"{line}: {c.words}") for line, p, c in told)
         if drawn:
-            yield Plot(units.count(users, "user"), tuple(drawn), tuple(told))
+            yield Plot(anchor, load, tuple(drawn), tuple(f"{day}, {text}" for day, text in words))
 
 
-def _row(line: str, point: _Point, figure: str, known: dict[tuple[str, str, str], ChangePoint]) -> Row | None:
+def _row(
+    line: str,
+    series: str,
+    point: _Point,
+    figure: Watched,
+    told: Sequence[tuple[str, _Point, ChangePoint]],
+) -> Row | None:
     result = point.stored.result
     if result is None or result.metrics is None or level(result) is Level.INVALID:
         return None
     m, mark = result.metrics, MARKS[level(result)]
-    value = m.tokens_per_s if figure == RATE else (m.ttft_s.mean or 0) * 1e3
-    bounds = m.tokens_per_s_bounds if figure == RATE else None
-    column = TOKEN_RATE if figure == RATE else TTFT_MEAN
-    change = known.get((point.run.id, point.stored.cell_id, figure))
+    value = m.tokens_per_s if figure is RATE else (m.ttft_s.mean or 0) * 1e3
+    bounds = m.tokens_per_s_bounds if figure is RATE else None
+    column = TOKEN_RATE if figure is RATE else TTFT_MEAN
+    change = next((c for _, p, c in told if p is point and c.figure is figure), None)
     return {
         "at": point.run.created_at,
         "engine": line,
-        "line": line,
+        "line": series,
         "mark": mark,
         "y": value,
         **({"low": bounds.low, "high": bounds.high} if bounds else {}),

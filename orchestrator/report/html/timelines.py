@@ -47,7 +47,7 @@ def _reading(
 PANELS = (
     Panel("rate", "tok/s", lambda w, _: w.tokens_per_s),
     Panel("ttft", "TTFT mean (ms)", lambda w, _: None if w.ttft_mean_s is None else w.ttft_mean_s * 1e3),
-    Panel("users", "users in flight", lambda w, _: w.active_users),
+    Panel("users", "requests in flight", lambda w, _: w.active_users),
     Panel("gpu", "GPU busy (%)", _reading(GPU_UTILISATION), top=100),
     Panel("power", "GPU power (W)", _reading(GPU_POWER)),
     Panel("clock", "SM clock (MHz)", _reading(GPU_CLOCK)),

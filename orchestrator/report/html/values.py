@@ -21,6 +21,9 @@ class Table:
     differing: frozenset[int] = frozenset()
 
 
+EMPTY = Table((), ())
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """One engine at one load, in the first table. Without figures `instead` says why."""
@@ -29,18 +32,21 @@ class Place:
     rate: str = ""
     bounds: str = ""
     ttft: str = ""
+    good: str = ""
     instead: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The answer of one model and kind of load: engines down, loads across, the best at most loads first."""
+    """The answer of one model and kind of load: engines down, loads across, the best at most loads first. `good`:
+    limits were given, and what was within them is shown."""
 
     title: str
     answer: str
     loads: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Place, ...]], ...]
     anchor: str
+    good: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +89,27 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class FailedCell:
+    """`fate` says what became of it besides: not tried, since its like had failed so before."""
+
     title: str
     cause: str
     phase: str
     message: str
     hint: str
     log_tail: str
+    fate: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A deployment's provenance under its name."""
+    """A deployment's provenance under its name; on which host and in which attempt each of its cells was measured,
+    where several had a part in the run."""
 
     title: str
     provenance: Provenance
+    cpus: str = ""
+    room: str = ""
+    placed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +129,14 @@ class Page:
     literal: tuple[Table, ...]
     unchecked: tuple[str, ...]
     control: Table
+    changed: str
+    changes: tuple[tuple[str, str], ...]
+    again: Table
     deviations: Table
     hosts: tuple[Host, ...]
+    clients: tuple[str, ...]
     engines: tuple[Engine, ...]
+    compared: Table
     methods: str
     rules: tuple[str, ...]
     deck: Deck

@@ -15,14 +15,16 @@ from orchestrator.report.cost import Price
 from orchestrator.report.figures import (
     CERTAINTY,
     FAIRNESS,
+    GOODPUT,
     MARKS,
     TOKEN_RATE,
     TTFT_MEAN,
     gpu_busy_share,
     level,
+    limits,
     worse,
 )
-from orchestrator.report.groups import Field
+from orchestrator.report.groups import Field, counted, load_size
 from orchestrator.report.headline import Names
 from orchestrator.report.html import charts, costs, settings, timelines
 from orchestrator.report.html.charts import Chart, Row
@@ -53,10 +55,10 @@ class Sources:
 def work(field: Field, anchor: str, of: Sources) -> Work:
     """A whole section."""
     measured = [r for r in field.results if r.metrics is not None]
-    drawn, silent = _charts(measured, anchor, of)
+    drawn, silent = _charts(measured, field.measure, anchor, of)
     shown, silent_curves = _curves(measured, anchor, of)
     started = events.phases_s(field.results)
-    cost = costs.table(measured, of.names, of.weights_bytes, of.price)
+    cost = costs.table(measured, field.measure, of.names, of.weights_bytes, of.price)
     return Work(
         anchor=anchor,
         title=field.title,
@@ -65,7 +67,7 @@ def work(field: Field, anchor: str, of: Sources) -> Work:
         curves=shown,
         figures=Table(headline.headings(field), headline.rows(field, of.names), texts=3),
         remarks=tuple(headline.remarks(field, of.names)),
-        certainty=_by_load(measured, of.names, [(c.title, c.figure) for c in CERTAINTY]),
+        certainty=_by_load(field, of.names, [(c.title, c.figure) for c in CERTAINTY]),
         unranked=tuple(comparison.unranked(field, of.names)) if len(_engines(field.results, of)) > 1 else (),
         timelines=tuple(_timeline(r, anchor, of) for r in measured),
         phases=_phases(field, anchor, of.names),
@@ -82,7 +84,7 @@ def work(field: Field, anchor: str, of: Sources) -> Work:
         costs_unknown=cost.unknown,
         spread=comparison.spread(measured),
         fairness=_by_load(
-            measured,
+            field,
             of.names,
             [*((c.title, c.figure) for c in FAIRNESS), (comparison.ENDED, comparison.stop_reasons)],
         ),
@@ -92,15 +94,15 @@ def work(field: Field, anchor: str, of: Sources) -> Work:
     )
 
 
-def _by_load(
-    results: Sequence[Result], names: Names, columns: Sequence[tuple[str, Callable[[Result], str]]]
-) -> Table:
+def _by_load(field: Field, names: Names, columns: Sequence[tuple[str, Callable[[Result], str]]]) -> Table:
     """Engines of the same load below each other, so that a column compares them."""
-    ordered = sorted(results, key=lambda r: r.cell.load.users)
     rows = [
-        [f"{r.cell.load.users:,}", names[r.cell.group], *(text(r) for _, text in columns)] for r in ordered
+        [load_size(load), names[r.cell.group], *(text(r) for _, text in columns)]
+        for load, results in field.by_load
+        for r in results
+        if r.metrics is not None
     ]
-    return Table(["users", "engine", *(title for title, _ in columns)], rows, texts=2)
+    return Table([field.measure, "engine", *(title for title, _ in columns)], rows, texts=2)
 
 
 def _engines(results: Sequence[Result], of: Sources) -> list[str]:
@@ -110,11 +112,12 @@ def _engines(results: Sequence[Result], of: Sources) -> list[str]:
 def _row(r: Result, of: Sources, words: str, **values: float | str) -> Row:
     """What every chart of cells needs: who, at which load, how far to be believed."""
     engine, mark = of.names[r.cell.group], MARKS[level(r)]
-    head = f"{engine}, {units.count(r.cell.load.users, 'user')}"
+    head = f"{engine}, {counted([r.cell.load])}"
     verdict = f"\n{level(r).value}" if mark else ""
     return {
         "engine": engine,
-        "users": r.cell.load.users,
+        "load": load_size(r.cell.load),
+        "size": r.cell.load.size,
         "line": r.cell.group.id,
         "mark": mark,
         "words": f"{head}\n{words}{verdict}",
@@ -122,21 +125,24 @@ def _row(r: Result, of: Sources, words: str, **values: float | str) -> Row:
     }
 
 
-def _charts(measured: Sequence[Result], anchor: str, of: Sources) -> tuple[tuple[Chart, ...], list[str]]:
-    """Rate and TTFT against users, GPU against rate, energy: each drawn, or a word about why not."""
+def _charts(
+    measured: Sequence[Result], measure: str, anchor: str, of: Sources
+) -> tuple[tuple[Chart, ...], list[str]]:
+    """Rate and TTFT against load, GPU against rate, energy: each drawn, or a word about why not."""
     if not measured:
         return (), ["No cell has figures: there is nothing to draw."]
     busy = _busy_rows(measured, of)
     energy = costs.energy_rows(measured, lambda r, words, **v: _row(r, of, words, **v))
     quantiles, untold = _ttft_rows(measured, of)
-    engines = of.engines
+    engines, against = of.engines, _against(measured, measure)
+    rates = _rate_rows(measured, of)
     drawn = [
         Chart(
             f"{anchor}-rate",
-            "Token rate against users",
-            "Generated tokens per second, all users together, with 95 % intervals within the run",
-            charts.over_users(_rate_rows(measured, of), engines, y="rate", title="tok/s"),
-            _rate_rows(measured, of),
+            f"Token rate against {against}",
+            "Generated tokens per second, all requests together, with 95 % intervals within the run",
+            charts.over_loads(rates, engines, x=measure, y="rate", title="tok/s"),
+            rates,
         )
     ]
     if quantiles:
@@ -144,22 +150,23 @@ def _charts(measured: Sequence[Result], anchor: str, of: Sources) -> tuple[tuple
         drawn.append(
             Chart(
                 f"{anchor}-ttft",
-                "Time to first token against users",
+                f"Time to first token against {against}",
                 "Logarithmic; with 95 % intervals within the run",
-                charts.over_users_by(
-                    quantiles, engines, y="ms", title="TTFT (ms)", by="quantile", order=present
+                charts.over_loads_by(
+                    quantiles, engines, x=measure, y="ms", title="TTFT (ms)", by="quantile", order=present
                 ),
                 quantiles,
                 columns=len(present),
                 note=untold,
             )
         )
+    drawn += _goodput(measured, measure, anchor, of)
     if busy:
         drawn.append(
             Chart(
                 f"{anchor}-gpu",
                 "GPU utilisation against token rate",
-                "Mean share of the steady window in which a kernel ran; numbers are users",
+                f"Mean share of the steady window in which a kernel ran; the numbers are {against}",
                 charts.scatter(busy, engines, x="busy", x_title="GPU busy (%)", y="rate", title="tok/s"),
                 busy,
                 note=_correlation(measured),
@@ -169,9 +176,9 @@ def _charts(measured: Sequence[Result], anchor: str, of: Sources) -> tuple[tuple
         drawn.append(
             Chart(
                 f"{anchor}-energy",
-                "Energy per token against users",
+                f"Energy per token against {against}",
                 "GPU power over the steady window divided by the token rate",
-                charts.over_users(energy, engines, y="joules", title="J per token"),
+                charts.over_loads(energy, engines, x=measure, y="joules", title="J per token"),
                 energy,
             )
         )
@@ -181,6 +188,32 @@ def _charts(measured: Sequence[Result], anchor: str, of: Sources) -> tuple[tuple
         else [f"No TTFT percentiles: fewer than {MIN_SAMPLES[50]} first tokens in every cell."]
     )
     return tuple(drawn), silent + ([] if busy else [_no_gpu(measured)])
+
+
+def _against(measured: Sequence[Result], measure: str) -> str:
+    """What a load is told by, in a title."""
+    return "requests per second" if any(r.cell.load.arrivals for r in measured) else measure
+
+
+def _size(r: Result) -> float:
+    return r.cell.load.size
+
+
+def _goodput(measured: Sequence[Result], measure: str, anchor: str, of: Sources) -> list[Chart]:
+    """Where limits were given: what was answered within them."""
+    kept = dict.fromkeys(limits(r.metrics.slo) for r in measured if r.metrics and r.metrics.slo)
+    rows = [
+        _row(r, of, f"{GOODPUT.figure(r)} {GOODPUT.title}", good=r.metrics.goodput_per_s)
+        for r in measured
+        if r.metrics is not None and r.metrics.goodput_per_s is not None
+    ]
+    if not rows:
+        return []
+    spec = charts.over_loads(rows, of.engines, x=measure, y="good", title="requests/s")
+    title = f"Answered within limits against {_against(measured, measure)}"
+    return [
+        Chart(f"{anchor}-good", title, f"Requests per second that kept at most {'; '.join(kept)}", spec, rows)
+    ]
 
 
 def _rate_rows(measured: Sequence[Result], of: Sources) -> list[Row]:
@@ -209,7 +242,9 @@ def _ttft_rows(measured: Sequence[Result], of: Sources) -> tuple[list[Row], str]
         for q in PERCENTILES:
             value, bounds = m.ttft_s.percentile(q), getattr(m.ttft_s_bounds, f"p{q}")
             if not value:
-                untold.setdefault(f"p{q}", []).append(f"{of.names[r.cell.group]} with {r.cell.load.users:,}")
+                untold.setdefault(f"p{q}", []).append(
+                    f"{of.names[r.cell.group]} with {load_size(r.cell.load)}"
+                )
                 continue
             between = (
                 {"low": bounds.low * 1e3, "high": bounds.high * 1e3} if bounds and bounds.low > 0 else {}
@@ -226,7 +261,7 @@ def _busy_rows(measured: Sequence[Result], of: Sources) -> list[Row]:
         busy = gpu_busy_share(r)
         if busy is not None and r.metrics is not None:
             words = f"{TOKEN_RATE.figure(r)} tok/s, GPU busy {units.percent(busy)}{MARKS[level(r)]}"
-            label = f"{r.cell.load.users}{MARKS[level(r)]}"
+            label = f"{load_size(r.cell.load)}{MARKS[level(r)]}"
             rows.append(_row(r, of, words, busy=busy * 100, rate=r.metrics.tokens_per_s, label=label))
     return rows
 
@@ -260,8 +295,8 @@ def _curves(measured: Sequence[Result], anchor: str, of: Sources) -> tuple[tuple
     drawn, silent = [], []
     for name, (title, axis) in CURVES.items():
         rows = [row for r in measured for row in _curve_rows(r, name, of)]
-        loads = [units.count(n, "user") for n in sorted({r.cell.load.users for r in measured})]
-        present = [load for load in loads if any(row["users"] == load for row in rows)]
+        loads = dict.fromkeys(counted([r.cell.load]) for r in sorted(measured, key=_size))
+        present = [load for load in loads if any(row["load"] == load for row in rows)]
         if rows:
             spec = charts.curves(rows, of.engines, present, title=axis)
             about = "Each line ends at the last percentile that its samples can tell"
@@ -275,12 +310,12 @@ def _curve_rows(r: Result, name: str, of: Sources) -> list[Row]:
     trace = of.traces.get(r.cell.id, EMPTY)
     curve = [(share, s) for share, s in trace.curves.get(name, ()) if s > 0]
     engine, mark = of.names[r.cell.group], MARKS[level(r)]
-    load = units.count(r.cell.load.users, "user")
+    load = counted([r.cell.load])
     last = curve[-1][0] if curve else 0.0
     return [
         {
             "engine": engine,
-            "users": load,
+            "load": load,
             "cell": r.cell.id,
             "mark": mark,
             "share": share,
@@ -301,7 +336,7 @@ def _timeline(r: Result, anchor: str, of: Sources) -> Timeline:
     if m is None:
         raise ValueError(f"{r.cell.id} has no figures")
     rows = timelines.rows(m, of.traces.get(r.cell.id, EMPTY), mark)
-    title = f"{of.names[r.cell.group]}, {units.count(r.cell.load.users, 'user')}"
+    title = f"{of.names[r.cell.group]}, {counted([r.cell.load])}"
     absent = timelines.absent(rows)
     return Timeline(
         title=title,

@@ -20,12 +20,14 @@ from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 from orchestrator.report.cost import Price  # noqa: E402
 from orchestrator.report.html import page as pages  # noqa: E402
 from orchestrator.report.html import render  # noqa: E402
-from orchestrator.report.html.site import RATE, ChangePoint  # noqa: E402
+from orchestrator.report.html.changes import ChangePoint, Past  # noqa: E402
+from orchestrator.report.html.site import RATE  # noqa: E402
 from orchestrator.report.html.values import Page as Report  # noqa: E402
 from orchestrator.store import sites  # noqa: E402
 from orchestrator.store.runs import RunFolder  # noqa: E402
 from tests.report import gpu_run, made  # noqa: E402
 from tests.report.html.test_render import hostile_run  # noqa: E402
+from tests.test_history_cli import RATES, keep, levelbench, night  # noqa: E402
 
 DRAWN = (
     "[...document.querySelectorAll('.plot')]"
@@ -71,18 +73,36 @@ def files(run: RunFolder, value: Report, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("pages")
     first = run.record().cells[0].cell_id
     index = sites.write(
-        run.path.parent, folder / "site", [ChangePoint(run.id, first, RATE, "fell by 7 %", "-7 %")]
+        run.path.parent,
+        folder / "site",
+        Past((ChangePoint(run.id, first, RATE, "fell by 7 %", "-7 %"),)),
     )
+    past = site_of_nights(folder)
     texts = {
         "gpu": render.html(value),
         "cpu": render.html(pages.page(made.run(), {})),
         "hostile": render.html(pages.page(hostile_run(), {})),
+        "open": render.html(pages.page(made.open_run(), {})),
     }
-    found = {"index": index, "series": index.with_name("series.html")}
+    found = {
+        "index": index,
+        "series": index.with_name("series.html"),
+        "past": past,
+        "past-series": past.with_name("series.html"),
+    }
     for name, text in texts.items():
         found[name] = folder / f"{name}.html"
         found[name].write_text(text, "utf-8")
     return found
+
+
+def site_of_nights(folder: Path) -> Path:
+    """Nine nights of which the last was slower, through the command itself."""
+    for number, rate in enumerate((*RATES, 840.0), 1):
+        keep(folder / "nights", night(number, rate), number)
+    code, _, err = levelbench(folder / "nights", "site", "--out", str(folder / "past"))
+    assert 0 == code, err
+    return folder / "past" / "index.html"
 
 
 def opened(browser: Browser, path: Path, *, scheme: str = "light", width: int = 1440) -> Seen:
@@ -116,7 +136,7 @@ def visit(browser: Browser, files: dict[str, Path]) -> Visit:
     return visited
 
 
-@pytest.mark.parametrize("name", ["gpu", "cpu", "hostile", "index", "series"])
+@pytest.mark.parametrize("name", ["gpu", "cpu", "open", "hostile", "index", "series", "past", "past-series"])
 def test_the_console_is_silent_and_no_request_leaves_the_page(visit: Visit, name: str) -> None:
     """The page itself is the only thing that is ever asked for."""
     seen = visit(name)
@@ -179,7 +199,7 @@ def test_charts_are_drawn_when_they_come_into_view(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["gpu", "cpu", "index", "series"])
+@pytest.mark.parametrize("name", ["gpu", "cpu", "open", "past", "past-series"])
 def test_axe_finds_nothing(visit: Visit, name: str, scheme: str) -> None:
     """Contrast, roles, names, landmarks, order of headings: every rule of axe-core, in both themes."""
     page = visit(name, scheme).page
@@ -243,7 +263,7 @@ def test_paper_is_light_whole_and_not_cut(visit: Visit, tmp_path: Path) -> None:
     page.emulate_media(media="screen")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cpu", "index", "series"])
+@pytest.mark.parametrize("name", ["gpu", "cpu", "open", "past", "past-series"])
 def test_a_telephone_needs_no_sideways_scrolling(visit: Visit, name: str) -> None:
     """Wide tables scroll within themselves; charts fit."""
     found = visit(name, width=390)
@@ -278,6 +298,27 @@ def test_the_site_leads_from_its_matrix_to_a_runs_page_and_works_from_files(
     assert found.page.title().endswith("levelbench")
     assert 4 == found.page.locator(".ranking").count()
     found.page.context.close()
+
+
+def test_what_got_worse_leads_to_its_chart_where_it_is_marked(visit: Visit) -> None:
+    """From the first page, by the history's own judgement of the stored runs."""
+    link = visit("past").page.locator(".news li a").first
+    target = (link.get_attribute("href") or "").partition("#")[2]
+    series = visit("past-series").page
+
+    assert "▼ worse" == visit("past").page.locator(".news .turn").first.inner_text()
+    assert 1 == series.locator(f"#{target}").count()
+    assert "worse -16.0 %" in series.locator(".plot svg .mark-text text").all_text_contents()
+    assert "worse: token rate 1,000 → 840 tok/s" in series.locator(".changes li").first.inner_text()
+
+
+def test_an_open_loop_is_drawn_against_its_rates(visit: Visit) -> None:
+    """In the charts' axes and over the first table; users are nowhere."""
+    page = visit("open").page
+
+    assert {"rate (1/s)"} <= set(page.locator(".plot svg .role-axis-title text").all_text_contents())
+    assert ["2 requests/s", "8 requests/s"] == page.locator("th.load").all_inner_texts()
+    assert "1,024" not in page.locator("#answer").inner_text()
 
 
 def test_a_change_point_is_drawn(visit: Visit) -> None:

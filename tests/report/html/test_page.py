@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import vl_convert
 
-from orchestrator.domain.provenance import Gpu
+from orchestrator.domain.cell import Role
+from orchestrator.domain.cleanroom import Cleared, Known, Moment
+from orchestrator.domain.evidence import Apart
+from orchestrator.domain.looks import HostState, Snapshot
+from orchestrator.domain.provenance import CpuSets, Gpu
+from orchestrator.domain.reruns import Cause, Changed, Conclusion, Kind
+from orchestrator.domain.result import Placed
+from orchestrator.domain.series import Trend
+from orchestrator.domain.workload import Arrivals
 from orchestrator.report.cost import Price
 from orchestrator.report.html import page as pages
 from orchestrator.report.html import render
@@ -243,3 +252,139 @@ def test_records_of_another_version_cost_the_charts_not_the_report(
     page = folder.page(folder.record())
 
     assert ("w1-ttft_s" in charts(page), "w1-rate" in charts(page)) == (False, True)
+
+
+def test_an_open_loop_is_told_by_its_rates() -> None:
+    """Loads, axes and titles; users, of which there are none, nowhere. What was within limits has a chart and a
+    column, and decides who is first: token rates are alike where engines keep up."""
+    found = pages.page(made.open_run(), {})
+    (ranking,), (work,) = found.rankings, found.works
+    charts = {chart.id.partition("-")[2]: chart for chart in work.charts}
+
+    assert ("2 requests/s", "8 requests/s") == ranking.loads
+    assert "most within limits from llama-cpp 0.4.1 with 2 and 8 requests/s" == ranking.answer
+    assert [("1", "8.00 (100.0 %)"), ("2", "0.000 (0 %)")] == [
+        (places[1].rank, places[1].good) for _, places in ranking.rows
+    ]
+    assert ["2", "2", "8", "8"] == [row["load"] for row in charts["rate"].rows]
+    assert [2.0, 2.0, 8.0, 0.0] == [row["good"] for row in charts["good"].rows]
+    assert (
+        "Requests per second that kept at most TTFT 100 ms and time per output token 50.0 ms"
+        == charts["good"].about
+    )
+    assert all(
+        "user" not in text for text in (*(c.title for c in work.charts), *(t.title for t in work.timelines))
+    )
+    assert "rate (1/s)" == work.figures.headings[0] == work.certainty.headings[0]
+    assert any("an open loop asks the same of every engine" in line for line in found.care)
+
+
+def test_a_traces_own_pace_is_told_in_words() -> None:
+    trace = made.OPEN.model_copy(
+        update={
+            "arrivals": Arrivals.TRACE,
+            "rates": (),
+            "slo": None,
+        }
+    )
+    found = pages.page(made.open_run(trace), {})
+
+    assert ("the trace's own pace",) == found.rankings[0].loads
+    assert "lowest TTFT from llama-cpp 0.4.1 with the trace's own pace" == found.rankings[0].answer
+    assert {"as recorded"} == {row["load"] for row in found.works[0].charts[0].rows}
+
+
+GATE = Cleared(
+    moment=Moment.BEFORE,
+    snapshot=Snapshot(elapsed_s=0, host=HostState(memory_available_bytes=2**30, cpus=2)),
+    known=Known(),
+)
+
+
+def test_what_befell_the_host_and_who_ran_where_is_told() -> None:
+    """Gate, CPUs, serving layer, host of a fleet, the client's own error: with each engine's provenance."""
+    group = made.group()
+    noted = made.provenance(group).model_copy(
+        update={"serving": "BentoML 1.2.16", "cpus": CpuSets(engine=(0, 1), client=(2,), apart=Apart.CORES)}
+    )
+    result = made.result(
+        made.cell(users=4),
+        made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40),
+        provenance=noted,
+        placed=Placed(host="node-1", attempt="7"),
+        gate=GATE.model_copy(update={"remarks": ("the GPU was still warm",)}),
+    )
+    run = RunRecord(id="r", created_at="2026-11-23T04:30:00", cells=(made.stored(result),))
+    (engine,) = pages.page(run, {}).engines
+    text = render.html(pages.page(run, {}))
+
+    assert ("clean; the GPU was still warm", ("node-1, attempt 7",)) == (engine.room, engine.placed)
+    assert "Engine on CPUs 0-1, load client on 2" == engine.cpus
+    assert "behind BentoML 1.2.16" in text
+    assert "its error was not measured on this host" in text
+
+
+def test_what_was_measured_again_is_told_and_competes_with_nobody() -> None:
+    """What looked like a change, and what a second run showed, beside the run's own cells."""
+    of = made.cell(users=4)
+    first = made.result(of, made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40))
+    again = made.result(
+        made.cell(users=4, role=Role.CONFIRM, mark="again"), made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40)
+    )
+    change = Changed(
+        cell=of.id,
+        trend=Trend.REGRESSION,
+        found="regression: <b>slower</b>",
+        conclusion=Conclusion(confirmed=True, cause=Cause.HOST),
+        reruns={Kind.AGAIN: again.cell.id},
+    )
+    run = RunRecord(
+        id="r",
+        created_at="2026-11-23T04:30:00",
+        cells=(made.stored(first),),
+        changes=(change,),
+        reruns=(made.stored(again),),
+    )
+    found = pages.page(run, {})
+    text = render.html(found)
+
+    assert 1 == len(found.works[0].figures.rows)
+    assert [[of.id, "as it is", "valid"]] == [row[:3] for row in found.again.rows]
+    assert "1 cell changed since earlier runs, 1 confirmed" in text
+    assert "regression: &lt;b&gt;slower&lt;/b&gt;; <b>confirmed by a second run" in text
+
+
+@pytest.mark.parametrize("role", [Role.CONTROL, Role.CONFIRM])
+def test_only_what_was_measured_for_its_own_sake_is_ranked(role: Role) -> None:
+    """Wherever the cell of another role comes from."""
+    one = made.result(made.cell(users=4), made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40))
+    other = made.result(
+        made.cell(users=4, role=role, mark="x"), made.load(4, ttft_s=0.08, gap_s=0.01, tokens=40)
+    )
+    run = RunRecord(id="r", created_at="2026-11-23", cells=(made.stored(one), made.stored(other)))
+
+    assert 1 == len(pages.page(run, {}).rankings[0].rows)
+
+
+def test_a_comparison_shows_what_no_measurement_tells(folder: RunFolder) -> None:
+    """The article's qualitative table, of the engines of the run alone; of a single engine there is none."""
+    record = folder.record()
+    alone = dataclasses.replace(record, cells=record.cells[:1])
+    rows = folder.page(record).compared.rows
+
+    assert {"LMDeploy", "MLC-LLM", "TensorRT-LLM", "TGI", "vLLM"} == {row[0] for row in rows}
+    assert {"the article", "June 2024", "today"} == {row[1].partition(":")[0] for row in rows}
+    assert "The engines, then and now" in render.html(folder.page(record))
+    assert "The engines, then and now" not in render.html(folder.page(alone))
+
+
+def test_a_cell_that_was_not_tried_says_so() -> None:
+    one = made.failed(made.cell("vllm", 4))
+    assert one.failure
+    skipped = one.model_copy(update={"failure": one.failure.model_copy(update={"skipped": True})})
+    run = RunRecord(id="r", created_at="2026-11-23", cells=(made.stored(one), made.stored(skipped)))
+
+    assert ["", "not tried, since its like had failed so before"] == [
+        f.fate for f in pages.page(run, {}).failed
+    ]
+    assert 1 == render.html(pages.page(run, {})).count("in phase ready (not tried")

@@ -9,8 +9,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from orchestrator.domain.cell import Role
 from orchestrator.errors import RequestError
-from orchestrator.report.html.site import RATE, ChangePoint, site
+from orchestrator.report.html.changes import ChangePoint, News, Past
+from orchestrator.report.html.site import RATE, site
 from orchestrator.report.records import RunRecord
 from orchestrator.store import sites
 from orchestrator.store.runs import RunFolder
@@ -56,12 +58,51 @@ def test_a_series_is_every_run_in_time() -> None:
 def test_a_change_point_stands_at_its_run_in_chart_and_words() -> None:
     """The judgement comes from elsewhere; the page only shows it."""
     cell = runs()[1].cells[0].cell_id
-    found = site(runs(), [ChangePoint("run-2", cell, RATE, "tok/s rose by 30 %", "+30 %")])
+    found = site(runs(), Past((ChangePoint("run-2", cell, RATE, "tok/s rose by 30 %", "+30 %"),)))
     plot = found.plots[0][1][0]
 
     assert ["", "tok/s rose by 30 %", ""] == [row["change"] for row in plot.charts[0].rows]
     assert ("2026-11-02, llama-cpp: tok/s rose by 30 %",) == plot.changes
     assert ["", "", ""] == [row["change"] for row in plot.charts[1].rows]
+
+
+def test_news_lead_to_where_their_series_is_drawn() -> None:
+    """Of a cell that no page has there is no link."""
+    drawn = runs()[1].cells[0].cell_id
+    found = site(
+        runs(), Past(news=(News("run-2", drawn, "worse", "a", "b"), News("run-2", "gone", "worse", "a", "b")))
+    )
+
+    assert [found.plots[0][1][0].anchor, ""] == [line.anchor for line in found.headlines]
+
+
+def test_cells_that_differ_in_more_than_the_version_are_never_joined() -> None:
+    """As in the history: another option of the user is another series, and is called by it."""
+    plain = made.result(made.cell(users=4), made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40))
+    other = made.result(
+        made.cell(users=4, extra_args=("--x",)), made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40)
+    )
+    newer = made.result(made.cell(users=4, version="9"), made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40))
+    found = site(
+        [
+            RunRecord(id=f"r{i}", created_at=f"2026-11-0{i}", cells=(made.stored(r),))
+            for i, r in enumerate((plain, other, newer), 1)
+        ]
+    )
+    rows = {
+        row["words"].rpartition(" ")[2]: row
+        for row in found.deck.charts[found.plots[0][1][0].charts[0].id][2]
+    }
+
+    assert rows["r1"]["line"] == rows["r3"]["line"] != rows["r2"]["line"]
+    assert {"llama-cpp", "llama-cpp (--x)"} == {row["engine"] for row in rows.values()}
+
+
+@pytest.mark.parametrize("role", [Role.CONTROL, Role.CONFIRM])
+def test_control_cells_and_confirmations_are_no_series(role: Role) -> None:
+    one = made.result(made.cell(users=4, role=role), made.load(4, ttft_s=0.08, gap_s=0.02, tokens=40))
+
+    assert () == site([RunRecord(id="r", created_at="2026-11-01", cells=(made.stored(one),))]).matrices
 
 
 def test_methods_never_share_a_series() -> None:
