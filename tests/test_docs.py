@@ -167,6 +167,20 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [] == [target for target in targets if not (page.parent / target).exists()]
 
 
+def test_every_module_has_its_place_on_the_map() -> None:
+    """Those of the domain and of the orchestrator's own folder by name; each other folder as a whole."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
+    top = ROOT / "orchestrator"
+    files = [p.stem for folder in (top, top / "domain") for p in folder.glob("*.py") if p.stem != "__init__"]
+    folders = [f"{p.name}/" for p in top.iterdir() if (p / "__init__.py").is_file()]
+
+    assert [] == [
+        name
+        for name in sorted({*files, *folders})
+        if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)
+    ]
+
+
 def test_no_merge_is_left_half_done() -> None:
     """No file holds the marks of a conflict."""
     done = subprocess.run(
