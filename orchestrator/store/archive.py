@@ -33,7 +33,19 @@ from orchestrator.errors import RequestError
 from orchestrator.report.records import State, Stored
 from orchestrator.store import files
 from orchestrator.store.cells import RESULT, CellFolder
-from orchestrator.store.runs import CELLS, GATES, IMPORTED, JOURNAL, LOGS, PAGE, REPORT, RUN, TABLE, RunFolder
+from orchestrator.store.runs import (
+    CELLS,
+    GATES,
+    IMPORTED,
+    JOURNAL,
+    LEDGER,
+    LOGS,
+    PAGE,
+    REPORT,
+    RUN,
+    TABLE,
+    RunFolder,
+)
 from orchestrator.store.scrub import Private
 
 SUFFIX = ".levelbench.zip"
@@ -116,6 +128,7 @@ def export(run: RunFolder, path: Path, private: Private) -> Exported:
         _stage(run, stage, {r.cell.id for r in results}, sparing)
         RunFolder(stage).write_reports()
         (stage / PAGE).unlink()  # a page runs programs: whoever brings the run makes one of their own
+        (stage / LEDGER).unlink(missing_ok=True)  # made of the journal, with the reports
         manifest = _manifest(run, stage, results)
         files.write_atomically(path, _zipped(stage, manifest))
     left_out = [f"left out: {s.cell_id}, {s.reason}" for s in stored if s.state is State.UNFINISHED]
