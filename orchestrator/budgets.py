@@ -8,6 +8,7 @@ from time import perf_counter
 from orchestrator.artifacts import Store, held_bytes
 from orchestrator.domain import shelf
 from orchestrator.domain.budget import Pending, choose
+from orchestrator.domain.cell import Role
 from orchestrator.domain.ledger import spent_s
 from orchestrator.domain.plan import GroupPlan, Plan
 from orchestrator.kit import Kit
@@ -48,8 +49,8 @@ def limit_bytes(plan: Plan, kit: Kit) -> int | None:
 
 def make_room(coming: Sequence[GroupPlan], kit: Kit, store: Store) -> None:
     """Remove images that were used least recently, until there is room for the next one's. None of those that are
-    still to come goes."""
-    if store.limit_bytes is None:
+    still to come goes, and nothing goes for what is measured again: the image of before is what that needs."""
+    if store.limit_bytes is None or coming[0].group.role is Role.CONFIRM:
         return
     shelved = kit.runtime.shelved()
     taken_bytes = held_bytes(store.cache_dir) + sum(one.size_bytes for one in shelved)
@@ -68,7 +69,7 @@ def images_bytes(kit: Kit) -> int:
 def _leave_out(out: Pending, left_s: float, done: set[str], kit: Kit, folder: RunFolder) -> None:
     """Note of every cell without an end that there is no time for it. That is no end: going on takes it."""
     why = (
-        f"no time: its deployment takes about {out.needs_s / 60:.0f} min, {max(0.0, left_s) / 60:.0f} min of the "
+        f"no time: its deployment takes about {out.needs_s / 60:.1f} min, {max(0.0, left_s) / 60:.1f} min of the "
         f"budget were left, and it is worth {out.plan.value}"
     )
     cells = [cell.id for cell in out.plan.group.cells if cell.id not in done]

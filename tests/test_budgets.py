@@ -81,7 +81,7 @@ def test_what_there_is_no_time_for_is_left_out_and_listed(rig: Rig) -> None:
     assert ["two", "three"] == ran(rig)
     (out,) = events(rig, "cell-left-out")
     assert (cell("u1"), "one-current-tiny-defaults") == (out["cell"], out["group"])
-    assert "no time: its deployment takes about 62 min" in out["why"]
+    assert "no time: its deployment takes about 62.0 min" in out["why"]
     record = rig.folder.record()
     assert {cell("u1"): out["why"]} == record.left_out
     assert [State.LEFT_OUT, State.COMPLETE, State.COMPLETE] == [s.state for s in record.cells]
@@ -289,6 +289,16 @@ def test_room_is_made_for_what_has_to_be_built(rig: Rig, tmp_path: Path) -> None
     (tmp_path / "models" / "m" / "file").write_bytes(b"x")
     budgets.make_room(rig.plan().groups, rig.kit(), Store(tmp_path, 40_000_100))
     assert [] == rig.runtime.shelf
+
+
+def test_no_image_goes_for_what_is_measured_again(rig: Rig, tmp_path: Path) -> None:
+    """One of an earlier build is what it is there for."""
+    (planned,) = rig.plan().groups
+    group = planned.group.model_copy(update={"role": Role.CONFIRM})
+    rig.runtime.shelf = [OLD]
+    budgets.make_room([planned.model_copy(update={"group": group})], rig.kit(), Store(tmp_path, 1))
+
+    assert [OLD] == rig.runtime.shelf
 
 
 @pytest.mark.parametrize(
