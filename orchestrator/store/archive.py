@@ -129,7 +129,6 @@ def export(run: RunFolder, path: Path, private: Private) -> Exported:
         _stage(run, stage, {r.cell.id for r in results}, sparing)
         RunFolder(stage).write_reports()
         (stage / PAGE).unlink()  # a page runs programs: whoever brings the run makes one of their own
-        (stage / LEDGER).unlink(missing_ok=True)  # made of the journal, with the reports
         manifest = _manifest(run, stage, results)
         files.write_atomically(path, _zipped(stage, manifest))
     left_out = [
