@@ -122,7 +122,7 @@ def test_what_the_readme_does_with_runs_works(
     run = [
         c
         for c in COMMANDS
-        if not c.startswith(ELSEWHERE) and "--fleet" not in c and ("article/" not in c or "PLAN=1" in c)
+        if not c.startswith(ELSEWHERE) and "FLEET=" not in c and ("article/" not in c or "PLAN=1" in c)
     ]
     outcomes = {}
     for command in run:
@@ -137,7 +137,7 @@ def test_what_the_readme_does_with_runs_works(
 
 
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if ("nightly" in c and "PLAN=1" in c) or "--fleet" in c]
+    "command", [c for c in COMMANDS if ("nightly" in c and "PLAN=1" in c) or "FLEET=" in c]
 )
 def test_every_night_in_the_readme_can_be_planned(typed: Typed, command: str) -> None:
     """On any host: nothing is looked for but the files."""
@@ -167,6 +167,22 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [] == [target for target in targets if not (page.parent / target).exists()]
 
 
+def test_every_module_has_its_place_on_the_map() -> None:
+    """Those of the domain and of the orchestrator's own folder by name; each other folder as a whole."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
+    top = ROOT / "orchestrator"
+    files = [p.stem for folder in (top, top / "domain") for p in folder.glob("*.py") if p.stem != "__init__"]
+    gone = [name for name in re.findall(r"(\w+)\.py", text) if name not in files]
+    folders = [f"{p.name}/" for p in top.iterdir() if (p / "__init__.py").is_file()]
+
+    assert [] == [
+        name
+        for name in sorted({*files, *folders})
+        if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)
+    ]
+    assert [] == gone
+
+
 def test_no_merge_is_left_half_done() -> None:
     """No file holds the marks of a conflict."""
     done = subprocess.run(
@@ -177,7 +193,9 @@ def test_no_merge_is_left_half_done() -> None:
 
 
 def test_every_decision_is_numbered_once() -> None:
-    """A decision keeps its number."""
+    """A decision keeps its number, and stands in the index."""
     numbers = [p.name[:4] for p in sorted((ROOT / "docs" / "decisions").glob("0*.md"))]
 
-    assert sorted(set(numbers)) == numbers
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+
+    assert sorted(set(numbers)) == numbers == re.findall(r"^- \[(\d{4})\]", index, re.MULTILINE)

@@ -23,7 +23,7 @@ ALL: tuple[str, ...] = ()
 SOME = (USERS, RATE, "engine", "verdict", *(c.title for c in ESSENTIAL), ERRORS.title)
 FEW = (USERS, RATE, "engine", "verdict", TOKEN_RATE.title, TTFT_MEAN.title, TTFT_P95.title, ERRORS.title)
 FEWEST = (USERS, RATE, "engine", "verdict", TOKEN_RATE.title, TTFT_MEAN.title)
-LEGEND = f"? suspect, ! invalid: reasons below.  n<{MIN_SAMPLES[95]}: too few samples for that percentile."
+LEGEND = f"? suspect, ! invalid: reasons above.  n<{MIN_SAMPLES[95]}: too few samples for that percentile."
 
 
 def tables(cells: Sequence[Stored]) -> list[RenderableType]:
