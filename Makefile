@@ -1,7 +1,8 @@
 # Every target is one call of the `levelbench` command; `make help` lists them.
 # Variables: BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG SERVING
 #            PORT BASE RUN JSON PLAN KEEP METHOD WAIT CELL GPU_PRICE OUT
-# for nightly: MATRIX SUBSET ONLY SEED NEW RESUME FAILED
+# for nightly: MATRIX SUBSET ONLY SEED NEW RESUME FAILED; over several hosts FLEET PARTITION GRES LOGIN RESULTS PUSH PIN
+# HOST runs any of them on another host
 # for reproduce, compare, export, import: RESULT FROM ALSO A B OUT FILE
 # and for selftest: FULL SAVE PEERS SHARDS
 
@@ -12,7 +13,7 @@ JOBS ?= 4
 
 # Values go to the shell as they were typed: expanded by neither make nor the shell, quoted, not exported.
 unexport BACKEND MODEL USERS DURATION WORKLOAD PROFILE RELEASE RUNTIME ACCELERATOR GPUS PREFIX_CACHE EXTRA_ARG SERVING METHOD
-unexport PORT BASE RUN MARK KEEP PEERS SHARDS CELL MATRIX SUBSET ONLY SEED RESUME
+unexport PORT BASE RUN MARK KEEP PEERS SHARDS CELL MATRIX SUBSET ONLY SEED RESUME FLEET PARTITION GRES LOGIN RESULTS PUSH PIN
 unexport RESULT FROM ALSO A B OUT FILE GPU_PRICE
 quoted = '$(subst ','\'',$(value $(1)))'
 word_of = $(if $(value $(1)),$(call quoted,$(1)))
@@ -36,10 +37,12 @@ help: ## list the targets
 bench: $(VENV)/.ready ## measure an engine: BACKEND=llama-cpp,vllm MODEL=small USERS=1,4,16 (PLAN=1 only plans)
 	@$(LEVELBENCH) $(if $(PLAN),plan,bench) $(OPTIONS)
 
-nightly: $(VENV)/.ready ## measure a whole matrix: MATRIX=article SUBSET=first ONLY=backend=vllm PLAN=1; goes on after a crash (NEW=1: not)
+nightly: $(VENV)/.ready ## measure a whole matrix: MATRIX=article SUBSET=first ONLY=backend=vllm PLAN=1; goes on after a crash (NEW=1: not); FLEET=slurm on a cluster
 	@$(LEVELBENCH) $(if $(value RESUME),resume $(call quoted,RESUME) $(if $(FAILED),--only-failed),\
 		matrix $(or $(call word_of,MATRIX),article) $(call option,subset,SUBSET) $(call option,only,ONLY) \
-		$(call option,seed,SEED) $(if $(PLAN),--plan) $(if $(NEW),--new)) $(if $(JSON),--json)
+		$(call option,seed,SEED) $(call option,fleet,FLEET) $(call option,partition,PARTITION) $(call option,gres,GRES) \
+		$(call option,login,LOGIN) $(call option,results,RESULTS) $(call option,push,PUSH) $(call option,pin,PIN) \
+		$(if $(PLAN),--plan) $(if $(NEW),--new)) $(if $(JSON),--json)
 
 plan: $(VENV)/.ready ## print what bench would do, and touch nothing
 	@$(LEVELBENCH) plan $(OPTIONS)

@@ -26,6 +26,7 @@ from orchestrator.store.past import past
 from orchestrator.store.runs import LATEST, RUN, RunFolder
 
 SEEDS = 2**31
+CI = ("github", "jsonl")  # schedulers that are handed groups, and not driven
 
 
 def new_seed() -> int:
@@ -70,6 +71,7 @@ def run(place: Place, wish: Wish, console: Console, *, new: bool) -> tuple[RunFo
         folder = None if new else unfinished(place.runs_dir, wish)
         if folder is None:
             return prepare(place, wish, pull=True)
+        require_handed(folder, None)
         console.say(f"going on with {folder.id}, which was cut short (a new night: NEW=1, --new)", "bold")
         return again(place, folder, folder.plan())
 
@@ -86,6 +88,7 @@ def resume(place: Place, name: str, console: Console, *, only_failed: bool) -> t
 
     def prepared() -> Prepared:
         folder = RunFolder.find(place.runs_dir, name)
+        require_handed(folder, None)
         found = again(place, folder, folder.plan())
         return _only_failed(found, folder) if only_failed else found
 
@@ -144,6 +147,24 @@ def unfinished(runs_dir: Path, wish: Wish) -> RunFolder | None:
     """The newest run of the same matrix, subset and selection, if it never came to its end."""
     newest = next(_nights(runs_dir, wish), None)
     return None if newest is None or newest.is_over else newest
+
+
+def require_handed(folder: RunFolder, by: str | None) -> None:
+    """RequestError unless this run's groups are handed out by that one; None is nobody: they run on this host."""
+    began = [e for e in folder.read_journal().entries if e.get("event") == "run-began"]
+    found = next((str(e["by"]) for e in began if e.get("by")), None)
+    if found == by:
+        return
+    if found is None:
+        raise RequestError(
+            f"{folder.id} was begun on this host, and cut short", hint="resume it here, or begin anew: --new"
+        )
+    told = f"levelbench matrix with --fleet {found} and the options that it had, or anew: --new"
+    if found in CI:
+        told = (
+            f"run the jobs that are missing where they were handed to, then: levelbench collect {folder.id}"
+        )
+    raise RequestError(f"the groups of {folder.id} are handed to other hosts ({found})", hint=told)
 
 
 def _nights(runs_dir: Path, wish: Wish) -> Iterator[RunFolder]:

@@ -124,7 +124,8 @@ def require_alive(runtime: Runtime, deployment: Deployment, signatures: Sequence
     cause, hint = _cause(state, deployment, signatures)
     log_tail = tail(deployment.log_path)
     code = "without an exit code" if state.exit_code is None else f"with exit code {state.exit_code}"
-    raise CellError(f"the engine died {code} ({cause.value})", hint=hint, cause=cause, log_tail=log_tail)
+    told = f"the engine died {code} ({cause.value}){state.why and f': {state.why}'}"
+    raise CellError(told, hint=hint, cause=cause, log_tail=log_tail)
 
 
 def tail(log_path: Path) -> str:

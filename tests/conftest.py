@@ -40,6 +40,7 @@ REAPING = {
     "test_cli_nights.py",
     "test_nights.py",
     "test_crashes.py",
+    "test_handing.py",
     "test_sixty_cells.py",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import PurePosixPath
 from typing import Annotated, Optional
@@ -13,18 +13,23 @@ import typer
 from backends.contract import Accelerator
 from orchestrator import invocation
 from orchestrator.cli.app import app
-from orchestrator.cli.options import size_bytes
+from orchestrator.cli.measuring import show
+from orchestrator.cli.options import AsJson, size_bytes
 from orchestrator.console import Console
-from orchestrator.errors import RequestError
+from orchestrator.errors import CellError, RequestError
 from orchestrator.fleet import nights, remote
-from orchestrator.fleet.nights import Cluster
+from orchestrator.fleet.nights import Cluster, Hosts
 from orchestrator.fleet.slurm import Slurm, SlurmSettings
+from orchestrator.runtime import ssh
+from orchestrator.store.runs import LATEST
 
 
 class FleetName(str, Enum):
-    """Who runs the groups instead of this host."""
+    """Who runs the groups instead of this host: Slurm is driven, the others are told."""
 
     SLURM = "slurm"
+    GITHUB = "github"
+    JSONL = "jsonl"
 
 
 @app.command("on", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -43,11 +48,31 @@ def on(
     raise typer.Exit(code)
 
 
+@app.command()
+def collect(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="The run whose groups were handed out.")] = LATEST,
+    as_json: AsJson = False,
+) -> None:
+    """Make one run of what the jobs of another scheduler published: cells, reports, and what is still missing.
+
+    For `levelbench matrix FILE --fleet github` or `jsonl`, once their jobs have ended. May be run at any time, and again.
+    """
+    folder, complete = nights.gather(context.obj, run, Console())
+    show(folder, as_json=as_json)
+    if not complete:
+        raise typer.Exit(CellError.exit_code)
+
+
 PANEL = "Several hosts (docs/fleet.md)"
 
 FleetChoice = Annotated[
     Optional[FleetName],  # noqa: UP045 - typer reads it at run time, also on Python 3.10
-    typer.Option("--fleet", help="Hand each group to this batch system, a job each.", rich_help_panel=PANEL),
+    typer.Option(
+        "--fleet",
+        help="Hand each group to a host of its own: by Slurm, or as a list for GitHub Actions or any other.",
+        rich_help_panel=PANEL,
+    ),
 ]
 Partition = Annotated[
     Optional[str],  # noqa: UP045
@@ -62,6 +87,22 @@ Gres = Annotated[
 Login = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--login", help="Host for ssh where Slurm's commands are.", rich_help_panel=PANEL),
+]
+Results = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--results",
+        help="Folder on the login node that hosts see too, where --runs is seen by this machine alone.",
+        rich_help_panel=PANEL,
+    ),
+]
+Push = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--push",
+        help="Hosts share no folder: they send results to this host, as their ssh knows it.",
+        rich_help_panel=PANEL,
+    ),
 ]
 SbatchArgs = Annotated[
     Optional[list[str]],  # noqa: UP045
@@ -95,37 +136,64 @@ GpuMemory = Annotated[
 ]
 
 
+PushTo = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--push", help="HOST:/FOLDER: send the attempt there over ssh, and publish it there."),
+]
+
+
+def hosts(
+    choice: FleetName | None, *, gres: str | None, pins: Sequence[str], gpu_memory: str | None
+) -> Hosts | None:
+    """What was said of hosts that are not this one; None without --fleet, where it would have no effect."""
+    _require_fleet(choice, {"--pin": pins, "--gpu-memory": gpu_memory})
+    if choice is None:
+        return None
+    on_cpu = choice is FleetName.SLURM and gres is None
+    return Hosts(
+        accelerator=Accelerator.CPU if on_cpu else Accelerator.CUDA,
+        gpu_memory_bytes=size_bytes(gpu_memory),
+        pins=nights.pins(tuple(pins)),
+    )
+
+
 def cluster(
-    choice: FleetName | None,
+    found: Hosts,
     *,
     partition: str | None,
     gres: str | None,
     login: str | None,
     sbatch_args: Sequence[str],
-    pins: Sequence[str],
     host_command: str,
     token_file: str | None,
-    gpu_memory: str | None,
-) -> Cluster | None:
-    """The cluster that was asked for; None without --fleet, where the other options would have no effect."""
-    given = {
-        "--partition": partition,
-        "--gres": gres,
-        "--login": login,
-        "--sbatch-arg": sbatch_args,
-        "--pin": pins,
-    }
-    if choice is None:
-        lost = [name for name, value in given.items() if value]
-        if lost:
-            raise RequestError(f"{', '.join(lost)} without --fleet has no effect", hint="add --fleet slurm")
-        return None
+    results: str | None,
+    push: str | None,
+) -> Cluster:
+    """The Slurm cluster that was asked for."""
+    if results and (login is None or not results.startswith("/")):
+        raise RequestError(
+            f"--results {results} is no folder of a login node", hint="--login HOST --results /FOLDER"
+        )
     settings = SlurmSettings(partition=partition, gres=gres, login=login, options=tuple(sbatch_args))
     return Cluster(
         fleet=Slurm(settings),
+        hosts=found,
         command=tuple(shlex.split(host_command)),
-        pins=nights.pins(tuple(pins)),
         token_path=PurePosixPath(token_file) if token_file else None,
-        gpu_memory_bytes=size_bytes(gpu_memory),
-        accelerator=Accelerator.CUDA if gres else Accelerator.CPU,
+        login=login,
+        results=PurePosixPath(results) if results else None,
+        push=ssh.checked(push) if push else None,
     )
+
+
+def require_slurm(choice: FleetName | None, given: Mapping[str, object]) -> None:
+    """RequestError for an option of Slurm's that would have no effect."""
+    lost = [name for name, value in given.items() if value]
+    if lost and choice is not FleetName.SLURM:
+        raise RequestError(f"{', '.join(lost)} without --fleet slurm has no effect", hint="add --fleet slurm")
+
+
+def _require_fleet(choice: FleetName | None, given: Mapping[str, object]) -> None:
+    lost = [name for name, value in given.items() if value]
+    if lost and choice is None:
+        raise RequestError(f"{', '.join(lost)} without --fleet has no effect", hint="add --fleet slurm")

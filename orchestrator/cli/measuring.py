@@ -17,6 +17,7 @@ from orchestrator.cli.options import (
     BackendNames,
     Duration,
     ExtraArgs,
+    FormatChoice,
     Gpus,
     ModelName,
     PrefixCache,
@@ -35,6 +36,7 @@ from orchestrator.cli.options import (
 from orchestrator.console import Console
 from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice
 from orchestrator.errors import CellError
+from orchestrator.fleet import handing
 from orchestrator.invocation import Place
 from orchestrator.planning import Request
 from orchestrator.report import console as tables
@@ -90,6 +92,7 @@ def plan(
     prefix_cache: PrefixCache = PrefixCaching.PROFILE,
     extra_arg: ExtraArgs = None,
     serving: ServingName = NATIVE,
+    format_: FormatChoice = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what `bench` would do with the same options, and touch nothing."""
@@ -97,7 +100,9 @@ def plan(
     asked = (backend, model, workload, users, duration, profile, release, runtime, accelerator, gpus)
     options = (*asked, prefix_cache, extra_arg, serving)
     prepared = invocation.prepare(place, _request(place, *options), pull=False)
-    if as_json:
+    if format_ is not None:
+        typer.echo(handing.text(prepared.plan, format_), nl=False)
+    elif as_json:
         print_json(prepared.plan.model_dump(mode="json"))
     else:
         typer.echo(plans.text(prepared.plan), nl=False)

@@ -14,22 +14,31 @@ from orchestrator.catalog import matrices
 from orchestrator.cli.app import app
 from orchestrator.cli.fleet import (
     FleetChoice,
+    FleetName,
     GpuMemory,
     Gres,
     HostCommand,
     Login,
     Partition,
     Pins,
+    Push,
+    PushTo,
+    Results,
     SbatchArgs,
     TokenFile,
     cluster,
+    hosts,
+    require_slurm,
 )
 from orchestrator.cli.measuring import show
-from orchestrator.cli.options import AsJson, names, print_json
+from orchestrator.cli.options import AsJson, FormatChoice, names, print_json
 from orchestrator.console import Console
-from orchestrator.errors import CellError
+from orchestrator.domain.plan import Plan
+from orchestrator.errors import CellError, RequestError
+from orchestrator.fleet import handing, worker
 from orchestrator.fleet import nights as fleets
-from orchestrator.fleet import worker
+from orchestrator.fleet.carrying import Pushed
+from orchestrator.fleet.handing import Format
 from orchestrator.matrix import Wish
 from orchestrator.report import nights as night
 from orchestrator.store.runs import LATEST, today
@@ -68,11 +77,14 @@ def matrix(
     partition: Partition = None,
     gres: Gres = None,
     login: Login = None,
+    results: Results = None,
+    push: Push = None,
     sbatch_arg: SbatchArgs = None,
     pin: Pins = None,
     host_command: HostCommand = "levelbench",
     token_file: TokenFile = None,
     gpu_memory: GpuMemory = None,
+    format_: FormatChoice = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a whole matrix, unattended: every cell that can be served, in random order, one deployment at a time.
@@ -94,31 +106,61 @@ def matrix(
         base=context.obj.base,
         port=context.obj.port,
     )
-    where = cluster(
-        fleet,
-        partition=partition,
-        gres=gres,
-        login=login,
-        sbatch_args=sbatch_arg or (),
-        pins=pin or (),
-        host_command=host_command,
-        token_file=token_file,
-        gpu_memory=gpu_memory,
-    )
-    if plan:
-        planned = fleets.prepare(wish, where) if where else nights.prepare(context.obj, wish, pull=False).plan
-        if as_json:
-            print_json(planned.model_dump(mode="json"))
-        else:
-            typer.echo(night.text(planned, today()), nl=False)
+    of_slurm = {
+        "--partition": partition,
+        "--gres": gres,
+        "--login": login,
+        "--results": results,
+        "--push": push,
+        "--sbatch-arg": sbatch_arg,
+        "--token-file": token_file,
+    }
+    require_slurm(fleet, of_slurm)
+    elsewhere = hosts(fleet, gres=gres, pins=pin or (), gpu_memory=gpu_memory)
+    if plan or format_ is not None:
+        planned = (
+            fleets.prepare(wish, elsewhere)
+            if elsewhere
+            else nights.prepare(context.obj, wish, pull=False).plan
+        )
+        _print(planned, plan=plan, format_=format_, as_json=as_json)
         return
-    if where is not None:
-        folder, complete = fleets.run(context.obj, wish, where, Console(), new=new)
-    else:
+    if elsewhere is None or fleet is None:
         folder, complete = nights.run(context.obj, wish, Console(), new=new)
+    elif fleet is not FleetName.SLURM:
+        typer.echo(fleets.hand_out(context.obj, wish, elsewhere, Format(fleet.value)), nl=False)
+        return
+    else:
+        where = cluster(
+            elsewhere,
+            partition=partition,
+            gres=gres,
+            login=login,
+            sbatch_args=sbatch_arg or (),
+            host_command=host_command,
+            token_file=token_file,
+            results=results,
+            push=push,
+        )
+        folder, complete = fleets.run(context.obj, wish, where, Console(), new=new)
     show(folder, as_json=as_json)
     if not complete:
         raise typer.Exit(CellError.exit_code)
+
+
+def _print(planned: Plan, *, plan: bool, format_: Format | None, as_json: bool) -> None:
+    """A plan, and nothing but a plan."""
+    if not plan:
+        raise RequestError(
+            "--format prints a plan, and --plan is not given",
+            hint="--plan --format github; or --fleet github, which begins a run and hands its groups out",
+        )
+    if format_ is not None:
+        typer.echo(handing.text(planned, format_), nl=False)
+    elif as_json:
+        print_json(planned.model_dump(mode="json"))
+    else:
+        typer.echo(night.text(planned, today()), nl=False)
 
 
 @app.command()
@@ -157,17 +199,23 @@ def run_group(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run's folder, with its plan in run.json.")],
     group: Annotated[str, typer.Argument(help="The group's id, as `matrix --plan` prints it.")],
+    push: PushTo = None,
 ) -> None:
     """Run one group of a stored plan into its run's folder: the unit that a scheduler hands to a host.
 
     The whole host is taken while it runs. With LEVELBENCH_ATTEMPT set, as a batch job sets it, the group is run in a
-    folder of that attempt, and published if no other attempt was first (docs/fleet.md). Exit code 0 means that every cell of the group has figures.
+    folder of that attempt, and published if no other attempt was first (docs/fleet.md). Exit code 0 means that every
+    cell of the group has figures.
     """
     mine = worker.attempt(os.environ, group)
+    run = run.expanduser().absolute()
     if mine is not None:
-        folder, complete = worker.work(context.obj, run, mine, Console())
+        to = Pushed.of(push) if push else None
+        folder, complete = worker.work(context.obj, run, mine, Console(), to)
+    elif push:
+        raise RequestError("--push sends an attempt, and this is none", hint="set LEVELBENCH_ATTEMPT")
     else:
         folder, complete = nights.run_group(context.obj, run, group, Console())
-    typer.echo(folder.path)
+    typer.echo(push or folder.path)
     if not complete:
         raise typer.Exit(CellError.exit_code)

@@ -14,6 +14,7 @@ from backends import DEFAULT
 from backends.contract import PrefixCaching, Profile
 from orchestrator.domain.cell import AcceleratorChoice, RuntimeChoice
 from orchestrator.errors import RequestError
+from orchestrator.fleet.handing import Format
 
 BackendNames = Annotated[
     str,
@@ -34,6 +35,10 @@ WorkloadName = Annotated[
         "--workload",
         help="short, article, or a TOML file (docs/prompts.md); by default short on a CPU, else article.",
     ),
+]
+FormatChoice = Annotated[
+    Optional[Format],  # noqa: UP045
+    typer.Option("--format", help="Print the groups alone, as a scheduler takes them (docs/fleet.md)."),
 ]
 UserCounts = Annotated[
     Optional[str],  # noqa: UP045

@@ -162,7 +162,7 @@ def summarise(
         cut=sum(x.outcome is Outcome.CUT for x in exchanges),
         unanswered=len(waits_s),
         unanswered_wait_max_s=float(waits_s.max()) if len(waits_s) else None,
-        errors=_count(x.outcome.value for x in failures),
+        errors=_count(_kind(x) for x in failures),
         error_share=_ratio(len(failures), len(failures) + len(completed)),
         sent_per_s=_ratio(int(steady.holds(columns.send).sum()), steady.length_s),
         requests_per_s=_ratio(len(completed), steady.length_s),
@@ -318,6 +318,12 @@ def _total(one: Floats) -> float:
 
 def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
+
+
+def _kind(failure: Exchange) -> str:
+    """A failure's name; a refusal with its status: 429 and 500 are not one trouble."""
+    name = failure.outcome.value
+    return f"{name} {failure.status}" if failure.outcome is Outcome.HTTP_STATUS else name
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:

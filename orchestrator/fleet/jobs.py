@@ -40,7 +40,8 @@ class Job(Value):
 class JobSpec(Value):
     """A cell group to be run. `command` runs on the host, `minutes` is its limit, `log_path` takes its output;
     `host`, if given, is the only one that may run it. `token_path` names a file on the hosts that holds the
-    hub's token: it is read there, and never part of a job."""
+    hub's token: it is read there, and never part of a job. `plan` goes along into `folder` there, where hosts
+    share none: a path that begins with ~."""
 
     run: str
     group: str
@@ -49,3 +50,5 @@ class JobSpec(Value):
     log_path: PurePosixPath
     host: str | None = None
     token_path: PurePosixPath | None = None
+    folder: PurePosixPath | None = None
+    plan: str = ""

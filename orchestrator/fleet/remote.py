@@ -6,41 +6,28 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import FrameType
 
 from orchestrator.console import Console
-from orchestrator.errors import HostError
+from orchestrator.fleet import shipping
 from orchestrator.runtime import ssh
 from orchestrator.runtime.command import CommandError
 from orchestrator.store import files
 from orchestrator.store.runs import LATEST
 
-FOLDER = ".cache/levelbench/checkout"  # of the home folder there
-LEFT_OUT = (
-    ".venv",
-    ".venv-*",
-    "runs",
-    "__pycache__",
-    ".mypy_cache",
-    ".ruff_cache",
-    ".pytest_cache",
-    ".hypothesis",
-)
-INSTALL_S = 900.0
-
 
 def run(host: str, root: Path, runs_dir: Path, words: Sequence[str], console: Console) -> int:
-    """Ship the checkout, run `levelbench <words>` there with its output here, bring the new runs back; its exit code.
+    """Ship levelbench, run `levelbench <words>` there with its output here, bring the new runs back; its exit code.
     An interrupt tears down there first."""
-    home = ssh.asked(host, ("sh", "-c", "cd && mkdir -p " + FOLDER + " && pwd")).strip()
-    there = f"{home}/{FOLDER}"
-    with console.phase(f"checkout to {host}"):
-        ssh.copied(f"{root}/", f"{host}:{there}/", "--delete", *(f"--exclude=/{name}" for name in LEFT_OUT))
+    with console.phase(f"levelbench to {host}"):
+        there = shipping.ship(host, root)
     with console.phase(f"install on {host}"):
-        _installed(host, there)
+        shipping.install(host, there)
     before = set(_runs(host, there))
-    held = ssh.Held(host, (f"{there}/.venv/bin/levelbench", "--runs", f"{there}/runs", *words))
+    # from the checkout, so that the files in it are found by the names that they have here
+    start = ("sh", "-c", 'cd "$1" && shift && exec .venv/bin/levelbench "$@"', "levelbench", str(there))
+    held = ssh.Held(host, (*start, "--runs", f"{there}/runs", *words))
     with _interrupts(held.let_go, console):
         code = held.wait()
     if code == ssh.UNREACHED:
@@ -58,17 +45,7 @@ def bring(host: str, there: str, runs_dir: Path, name: str) -> None:
     files.point_link(runs_dir / LATEST, name)
 
 
-def _installed(host: str, there: str) -> None:
-    try:
-        ssh.asked(host, ("make", "--silent", "-C", there, ".venv/.ready"), deadline_s=INSTALL_S)
-    except CommandError as error:
-        raise HostError(
-            f"levelbench cannot be installed on {host}: {error.tail.strip() or error}",
-            hint="it needs make and Python 3.10 or newer with venv there",
-        ) from error
-
-
-def _runs(host: str, there: str) -> tuple[str, ...]:
+def _runs(host: str, there: PurePosixPath) -> tuple[str, ...]:
     """Names of the runs there, in the order of time."""
     with suppress(CommandError):
         text = ssh.asked(host, ("sh", "-c", f"ls -1 {there}/runs 2>/dev/null || true"))

@@ -7,9 +7,11 @@ node over ssh. No JSON: its shape changes between releases, and it needs plugins
 
 from __future__ import annotations
 
+import base64
+import gzip
 import shlex
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from jinja2 import Environment, StrictUndefined
 
@@ -147,7 +149,14 @@ def script(spec: JobSpec) -> str:
     return _SCRIPT.render(
         command=shlex.join(spec.command),
         token_path=shlex.quote(str(spec.token_path)) if spec.token_path else "",
+        folder=_from_home(spec.folder) if spec.folder else "",
+        plan=base64.encodebytes(gzip.compress(spec.plan.encode(), mtime=0)).decode() if spec.plan else "",
     )
+
+
+def _from_home(path: PurePosixPath) -> str:
+    """`~/a b` as a shell expands it."""
+    return f"~/{shlex.quote(str(path.relative_to('~')))}"
 
 
 def _queued(line: str, run: str) -> Job | None:

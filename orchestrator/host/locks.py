@@ -22,6 +22,7 @@ from orchestrator.errors import HostError
 BOOT_ID_PATH = Path("/proc/sys/kernel/random/boot_id")
 POLL_S = 0.1
 PATIENCE_S = 1.0
+ENDED = ("Z", "X")  # zombie, dead
 # Where locks lie, by custom; on some systems only root may write there
 PLACES = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 - found by all users, and opened with care
 HOST = "levelbench.lock"
@@ -130,6 +131,13 @@ def identity(pid: int) -> Identity:
     return Identity(pid, _start_ticks(pid) or 0, _boot_id())
 
 
+def has_ended(pid: int) -> bool:
+    """Whether the process is a zombie: its number stays taken until its parent asks how it ended, and in a container
+    nobody may ever ask."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] in ENDED
+
+
 def _await(
     descriptor: int, path: Path, progress: Callable[[str], None], sleep: Callable[[float], None]
 ) -> None:
@@ -236,13 +244,18 @@ def _boot_id() -> str:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Clock ticks from boot to the start of a process, or None when there is no such process."""
+    """Clock ticks from boot to the start of a process, or None when no such process runs."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in ENDED else int(fields[19])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """From the third field of proc_pid_stat(5) on, which is the state; the second, a name in brackets, may itself
+    hold spaces and brackets."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    # Field 22 of proc_pid_stat(5); the second, a name in brackets, may itself hold spaces and brackets.
-    return int(text.rpartition(")")[2].split()[19])
 
 
 def exists(pid: int) -> bool:

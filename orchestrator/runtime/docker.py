@@ -11,7 +11,7 @@ from functools import cached_property
 from math import ceil
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import docker
 import requests.exceptions
@@ -40,8 +40,11 @@ from orchestrator.runtime.interface import (
 from orchestrator.runtime.job import Limits, until_ended
 from orchestrator.runtime.placement import Placement, write_files
 
+_T = TypeVar("_T")
+
 LOG_S = 5.0
 GONE_S = 20.0
+AWAY_S = 60.0  # a daemon that is restarted, or upgraded in the night, is back by then
 POLL_S = 0.1
 CONFLICT = 409
 # A container that is being removed already; a network whose last endpoint is going (Docker 20.10 says 403)
@@ -69,6 +72,7 @@ class DockerRuntime:
         self._environment = environment
         self._base = base
         self._following: dict[str, _Following] = {}
+        self._was_away = False
 
     @cached_property
     def client(self) -> docker.DockerClient:
@@ -116,6 +120,7 @@ class DockerRuntime:
     def up(self, spec: DeploymentSpec) -> Deployment:
         placement = _serving(spec)
         write_files(spec.serve, placement, spec.config_dir)
+        self._was_away = False
         try:
             with translated("the container could not be started"):
                 network = self._network(spec.name)
@@ -168,8 +173,10 @@ class DockerRuntime:
         self._end_following(deployment.name)
 
     def reap(self, *, dry_run: bool = False) -> tuple[str, ...]:
-        with translated("the Docker daemon did not list its containers"):
-            found = [_labels(x) for x in self._found({owner.OURS: "1"})]
+        listed = self._patiently(
+            "the Docker daemon did not list its containers", lambda: self._found({owner.OURS: "1"})
+        )
+        found = [_labels(x) for x in listed]
         dead = {labels[owner.DEPLOYMENT]: labels for labels in found if owner.is_dead(labels)}
         for labels in () if dry_run else dead.values():
             self._remove({name: labels[name] for name in owner.labels("")})
@@ -219,15 +226,34 @@ class DockerRuntime:
         return found
 
     def _state(self, name: str, container_id: str) -> State:
-        with translated("the Docker daemon did not tell the engine's state"):
-            try:
-                found = self.client.api.inspect_container(container_id)["State"]
-            except NotFound:
+        doing = "the Docker daemon did not tell the engine's state"
+        try:
+            found = self._patiently(doing, lambda: self.client.api.inspect_container(container_id)["State"])
+        except HostError as error:
+            if isinstance(error.__cause__, NotFound):
                 return State(running=False)
+            raise
         if found["Running"]:
             return State(running=True)
         self._join(name)  # so that the log's last words are in the file
-        return State(running=False, exit_code=found["ExitCode"], oom_killed=bool(found["OOMKilled"]))
+        why = "the Docker daemon was restarted, and its containers with it" if self._was_away else ""
+        return State(running=False, exit_code=found["ExitCode"], oom_killed=bool(found["OOMKilled"]), why=why)
+
+    def _patiently(self, doing: str, ask: Callable[[], _T]) -> _T:
+        """The daemon's answer. One that does not answer is asked again for a while: it may be restarting."""
+        until_s = time.monotonic() + AWAY_S
+        with translated(doing):
+            while True:
+                try:
+                    return ask()
+                except requests.exceptions.ConnectionError:
+                    if time.monotonic() > until_s:
+                        raise
+                self._wait_for_daemon()
+
+    def _wait_for_daemon(self) -> None:
+        self._was_away = True
+        time.sleep(POLL_S)
 
     def _usage(self, container_id: str) -> Usage | None:
         pid = self._pid(container_id)
@@ -281,18 +307,20 @@ class DockerRuntime:
 
     def _remove(self, labels: Mapping[str, str], *, stop_s: float = 0.0) -> None:
         """Stop, kill, remove, then prove that nothing with all these labels is left."""
-        name = labels[owner.DEPLOYMENT]
-        with translated(f"{name} could not be taken down, nothing can be measured beside it"):
-            if stop_s:
-                self._stop(labels, stop_s)
-            until_s = time.monotonic() + GONE_S
-            while left := self._sweep(labels):
-                if time.monotonic() > until_s:
-                    raise HostError(
-                        f"{', '.join(left)} of {name} cannot be removed",
-                        hint=f"remove it by hand: docker ps -a --filter label={owner.DEPLOYMENT}={name}",
-                    )
-                time.sleep(POLL_S)
+        doing = f"{labels[owner.DEPLOYMENT]} could not be taken down, nothing can be measured beside it"
+        self._patiently(doing, lambda: self._take_down(labels, stop_s))
+
+    def _take_down(self, labels: Mapping[str, str], stop_s: float) -> None:
+        if stop_s:
+            self._stop(labels, stop_s)
+        name, until_s = labels[owner.DEPLOYMENT], time.monotonic() + GONE_S
+        while left := self._sweep(labels):
+            if time.monotonic() > until_s:
+                raise HostError(
+                    f"{', '.join(left)} of {name} cannot be removed",
+                    hint=f"remove it by hand: docker ps -a --filter label={owner.DEPLOYMENT}={name}",
+                )
+            time.sleep(POLL_S)
 
     def _stop(self, labels: Mapping[str, str], stop_s: float) -> None:
         for found in self._containers(labels):

@@ -99,11 +99,13 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Whether the engine's main process runs; if not, how it ended (128+n for signal n)."""
+    """Whether the engine's main process runs; if not, how it ended (128+n for signal n). `why`: what the runtime knows
+    of who ended it."""
 
     running: bool
     exit_code: int | None = None
     oom_killed: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def is_dead(found: Mapping[str, str]) -> bool:
         return False  # the same number names another process there
     if now.start_ticks:
         return now.start_ticks != int(found[START])
-    return not locks.exists(now.pid)
+    return locks.has_ended(now.pid) or not locks.exists(now.pid)
 
 
 def _pid_namespace() -> str:

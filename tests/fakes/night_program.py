@@ -17,6 +17,7 @@ from orchestrator import invocation, nights
 from orchestrator.cli import main, measuring
 from orchestrator.cli import nights as commands
 from orchestrator.domain.provenance import Image
+from orchestrator.fleet import drive
 from orchestrator.fleet import nights as fleet
 from orchestrator.runtime import process
 from orchestrator.runtime.process import ProcessRuntime
@@ -49,6 +50,7 @@ def run(folder: Path, hang: str, words: list[str]) -> None:
     runtime = ProcessRuntime(folder / "cache", {})
     for module in (invocation, nights):
         vars(module)["choose"] = lambda *_, **__: (runtime, ())
+    drive.POLL_S, drive.GRACE_S = 0.5, 2.0
     noted = RunFolder.journal
 
     def journal(self: RunFolder, event: str, **facts: Any) -> None:

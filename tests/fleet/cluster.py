@@ -38,7 +38,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
+SelectTypeParameters={select}
 GresTypes=gpu
 ReturnToService=2
 MinJobAge={remembered_s}
@@ -121,10 +121,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *, remembered_s: int = 3600) -> Iterator[Cluster]:
-    """A cluster whose hosts are idle, and `SLURM_CONF` set to it. Jobs that ended are remembered for so long."""
+def cluster(folder: Path, *, remembered_s: int = 3600, select: str = "CR_Core_Memory") -> Iterator[Cluster]:
+    """A cluster whose hosts are idle, and `SLURM_CONF` set to it. Jobs that ended are remembered for so long; `select`
+    is what Slurm counts as taken."""
     made = Cluster(folder)
-    _configure(made, remembered_s)
+    _configure(made, remembered_s, select)
     before = os.environ.get("SLURM_CONF")
     os.environ["SLURM_CONF"] = str(made.config)
     try:
@@ -141,7 +142,7 @@ def cluster(folder: Path, *, remembered_s: int = 3600) -> Iterator[Cluster]:
             os.environ["SLURM_CONF"] = before
 
 
-def _configure(made: Cluster, remembered_s: int) -> None:
+def _configure(made: Cluster, remembered_s: int, select: str) -> None:
     folder = made.folder
     for name in ("munge", "state", *(f"spool-{host}" for host in HOSTS)):
         (folder / name).mkdir(mode=0o700, parents=True)
@@ -159,6 +160,7 @@ def _configure(made: Cluster, remembered_s: int) -> None:
             control_port=ports[0],
             nodes=nodes,
             remembered_s=remembered_s,
+            select=select,
         )
     )
     # a gres named gpu must name device files, or its host is drained

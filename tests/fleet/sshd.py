@@ -21,8 +21,8 @@ def missing() -> list[str]:
 
 
 @contextmanager
-def sshd(folder: Path) -> Iterator[Path]:
-    """Gives the home folder of the other side. `ssh gpubox` works while it lasts, by a PATH of our own: OpenSSH does
+def sshd(folder: Path, **env: str) -> Iterator[Path]:
+    """Its sessions have `env`. Gives the home folder of the other side. `ssh gpubox` works while it lasts, by a PATH of our own: OpenSSH does
     not look into $HOME for its configuration."""
     home, port = folder / "home", _free_port()
     for path in (home, folder / "bin"):
@@ -33,7 +33,7 @@ def sshd(folder: Path) -> Iterator[Path]:
     (folder / "authorized").chmod(0o600)
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
-        f"PidFile {folder}/pid\nUsePAM no\nStrictModes no\nPermitRootLogin prohibit-password\nSetEnv HOME={home}\n"
+        f"PidFile {folder}/pid\nUsePAM no\nStrictModes no\nPermitRootLogin prohibit-password\nSetEnv HOME={home} {' '.join(f'{name}={value}' for name, value in env.items())}\n"
     )
     public = (folder / "host.pub").read_text().split()
     (folder / "known").write_text(f"[127.0.0.1]:{port} {public[0]} {public[1]}\n")

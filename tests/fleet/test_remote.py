@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.console import Console
 from orchestrator.errors import HostError, RequestError
-from orchestrator.fleet import remote
+from orchestrator.fleet import remote, shipping
 from orchestrator.runtime import ssh
 from orchestrator.runtime.command import CommandError
 from orchestrator.runtime.daemon import Daemon
@@ -87,7 +87,7 @@ def test_a_bench_on_another_host_is_brought_back(home: Path, tmp_path: Path) -> 
     assert 4 == code
     assert (tmp_path / "runs" / "run-1" / "run.json").exists()
     assert "run-1" == os.readlink(tmp_path / "runs" / "latest")  # noqa: PTH115
-    assert (home / remote.FOLDER / "Makefile").exists()
+    assert (home / shipping.HOME / shipping.CHECKOUT / "Makefile").exists()
 
 
 def test_an_interrupt_waits_for_the_teardown_there(home: Path, tmp_path: Path) -> None:
@@ -138,6 +138,7 @@ def _slow(folder: Path) -> str:
 def _checkout(root: Path, script: str) -> Path:
     """A checkout whose install makes a command out of that script."""
     root.mkdir()
+    (root / "pyproject.toml").touch()
     (root / "levelbench.sh").write_text(f"#!/bin/sh\n{script}\n")
     recipe = "mkdir -p .venv/bin && cp levelbench.sh .venv/bin/levelbench && chmod +x .venv/bin/levelbench"
     (root / "Makefile").write_text(f".venv/.ready:\n\t{recipe}\n\ttouch $@\n")

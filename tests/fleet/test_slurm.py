@@ -20,6 +20,7 @@ from orchestrator.fleet import publishing
 from orchestrator.fleet.drive import Errand, Outcome, drive
 from orchestrator.fleet.jobs import JobSpec, JobState
 from orchestrator.fleet.slurm import Slurm, SlurmSettings
+from orchestrator.fleet.worker import require_alone
 from orchestrator.store.runs import RunFolder
 from tests.fleet.cluster import HOSTS, Cluster, cluster, missing
 
@@ -194,19 +195,23 @@ def test_what_the_submitters_shell_holds_stays_there(
     assert b"planted" not in kept
 
 
-def test_a_partition_that_ignores_exclusive_shows_its_neighbours(slurm: Cluster, tmp_path: Path) -> None:
-    """OverSubscribe=FORCE: two exclusive jobs run on one host, and each sees the other."""
-    system = Slurm(SlurmSettings(partition="shared"))
-    pinned = {"command": ("sleep", "20"), "host": HOSTS[0]}
-    first = system.submit(spec(tmp_path, "a", "", **pinned))
-    slurm.wait_for(lambda: _state(system, "a") is JobState.RUNNING)
-    alone = system.neighbours(HOSTS[0], first)
-    second = system.submit(spec(tmp_path, "b", "", **pinned))
-    slurm.wait_for(lambda: _state(system, "b") is JobState.RUNNING)
+def test_a_worker_beside_somebody_elses_job_measures_nothing(tmp_path: Path) -> None:
+    """OverSubscribe=FORCE, where Slurm does not count memory: a whole host that was asked for is shared all the same.
+    The host is at fault then, not the group; it says who is there and what to change."""
+    with cluster(tmp_path / "cluster", select="CR_Core") as made:
+        system = Slurm(SlurmSettings(partition="shared"))
+        pinned = {"command": ("sleep", "100"), "host": HOSTS[0]}
+        ours = system.submit(spec(tmp_path, "a", "", **pinned))
+        made.wait_for(lambda: _state(system, "a") is JobState.RUNNING)
+        require_alone({"SLURM_JOB_ID": ours, "SLURMD_NODENAME": HOSTS[0]})
+        theirs = made.run(
+            "sbatch", "--parsable", "-p", "shared", "-w", HOSTS[0], "--wrap", "sleep 100"
+        ).strip()
+        made.wait_for(lambda: system.neighbours(HOSTS[0], ours) == (theirs,))
 
-    assert () == alone
-    assert (second,) == system.neighbours(HOSTS[0], first)
-    system.cancel([first, second])
+        with pytest.raises(HostError, match=f"other jobs on {HOSTS[0]}: {theirs}") as caught:
+            require_alone({"SLURM_JOB_ID": ours, "SLURMD_NODENAME": HOSTS[0]})
+    assert "OverSubscribe=FORCE" in caught.value.hint
 
 
 def test_cancelling_signals_the_worker_itself(slurm: Cluster, tmp_path: Path) -> None:

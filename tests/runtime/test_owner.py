@@ -45,6 +45,17 @@ def test_an_ended_process_is_dead() -> None:
     assert owner.is_dead(theirs)
 
 
+def test_a_killed_process_is_dead_before_anybody_has_asked_how_it_ended() -> None:
+    """A zombie still has its number and its start, and in a container nobody may ever ask."""
+    with subprocess.Popen((sys.executable, "-c", "input()"), stdin=subprocess.PIPE) as process:
+        me = locks.identity(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+        assert owner.is_dead(labels(pid=str(me.pid), start=str(me.start_ticks)))
+        assert not me.alive
+
+
 def test_a_number_that_was_taken_over_is_dead() -> None:
     """The process of that number started at another time."""
     assert owner.is_dead(labels(start="1"))
