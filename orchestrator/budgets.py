@@ -69,7 +69,7 @@ def images_bytes(kit: Kit) -> int:
 def _leave_out(out: Pending, left_s: float, done: set[str], kit: Kit, folder: RunFolder) -> None:
     """Note of every cell without an end that there is no time for it. That is no end: going on takes it."""
     why = (
-        f"no time: its deployment takes about {out.needs_s / 60:.0f} min, {max(0.0, left_s) / 60:.0f} min of the "
+        f"no time: its deployment takes about {out.needs_s / 60:.1f} min, {max(0.0, left_s) / 60:.1f} min of the "
         f"budget were left, and it is worth {out.plan.value}"
     )
     cells = [cell.id for cell in out.plan.group.cells if cell.id not in done]

@@ -81,7 +81,7 @@ def test_what_there_is_no_time_for_is_left_out_and_listed(rig: Rig) -> None:
     assert ["two", "three"] == ran(rig)
     (out,) = events(rig, "cell-left-out")
     assert (cell("u1"), "one-current-tiny-defaults") == (out["cell"], out["group"])
-    assert "no time: its deployment takes about 62 min" in out["why"]
+    assert "no time: its deployment takes about 62.0 min" in out["why"]
     record = rig.folder.record()
     assert {cell("u1"): out["why"]} == record.left_out
     assert [State.LEFT_OUT, State.COMPLETE, State.COMPLETE] == [s.state for s in record.cells]

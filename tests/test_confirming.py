@@ -77,6 +77,7 @@ class Engines(FakeRuntime):
         self.host = 1.0
         self.once = 1.0
         self.up_now = OLD
+        self.fails: dict[str, BaseException] = {}
 
     def image(self, spec: ImageSpec, progress: Progress) -> Image:
         found = super().image(spec, progress)
@@ -101,7 +102,7 @@ class Client(FakeClient):
     """Gets as many tokens as the engine that is up is fast."""
 
     def __init__(self, engines: Engines) -> None:
-        super().__init__(engines.calls)
+        super().__init__(engines.calls, fail=engines.fails)
         self._engines = engines
 
     def run(self, spec: Any, dialect: Any, **how: Any) -> Record:
@@ -148,13 +149,13 @@ def history(good: Place, tmp_path: Path) -> Place:
     return replace(good, runs_dir=runs, lock_path=tmp_path / "lock")
 
 
-def night(place: Place, text: str = MATRIX) -> tuple[RunFolder, str]:
+def night(place: Place, text: str = MATRIX, *, sound: bool = True) -> tuple[RunFolder, str]:
     path = place.runs_dir.parent / "ours.toml"
     path.write_text(text)
     wish = Wish(file=matrices.read(str(path), load_backends()), seed=1)
     screen = StringIO()
-    folder, sound = nights.run(place, wish, Console(screen), new=True)
-    assert sound
+    folder, ended_well = nights.run(place, wish, Console(screen), new=True)
+    assert sound is ended_well
     return folder, screen.getvalue().replace("\n", " ")
 
 
@@ -303,14 +304,17 @@ def test_what_there_is_no_time_for_is_not_measured_again(
     assert folder.is_over
 
 
+@pytest.mark.parametrize(("waived", "flagged"), [(False, [f"{CELL}-u4"]), (True, [])])
 def test_a_failure_that_is_waived_is_no_news(
-    history: Place, engines: Engines, monkeypatch: pytest.MonkeyPatch
+    history: Place, engines: Engines, waived: bool, flagged: list[str]
 ) -> None:
-    """It used to be valid, and is known to fail now: nothing is measured again, and the night is well."""
-    monkeypatch.setattr(engines, "_fail", {"up": CellError("it died")})
-    waived = '[[waive]]\nbackend = "llama-cpp"\nreason = "known"\nuntil = 2999-01-01\n'
-    folder, _ = night(history, f"{MATRIX}\n{waived}")
+    """It used to be valid, and is known to fail now: nothing is measured again, and the night is well. One that is
+    not known is tried again, and fails with the engine of before too."""
+    engines.fails = {"u4": CellError("it died")}
+    known = '\n[[waive]]\nbackend = "llama-cpp"\nusers = 4\nreason = "known"\nuntil = 2999-01-01\n'
+    folder, _ = night(history, MATRIX + known * waived, sound=waived)
 
-    assert [[]] == [e["flagged"] for e in events(folder, "history-judged")]
-    assert summarised(folder).is_well
-    assert "<failure" not in junit.xml(summarised(folder))
+    assert [flagged] == [e["flagged"] for e in events(folder, "history-judged")]
+    assert [(Trend.REGRESSION, True, Cause.HOST)] * len(flagged) == causes(folder)
+    assert waived is summarised(folder).is_well
+    assert waived is ("<failure" not in junit.xml(summarised(folder)))

@@ -33,7 +33,19 @@ from orchestrator.errors import RequestError
 from orchestrator.report.records import State, Stored
 from orchestrator.store import files
 from orchestrator.store.cells import RESULT, CellFolder
-from orchestrator.store.runs import CELLS, GATES, IMPORTED, JOURNAL, LOGS, PAGE, REPORT, RUN, TABLE, RunFolder
+from orchestrator.store.runs import (
+    CELLS,
+    GATES,
+    IMPORTED,
+    JOURNAL,
+    LEDGER,
+    LOGS,
+    PAGE,
+    REPORT,
+    RUN,
+    TABLE,
+    RunFolder,
+)
 from orchestrator.store.scrub import Private
 
 SUFFIX = ".levelbench.zip"
@@ -45,7 +57,8 @@ MOST_FILES = 20_000
 _BEGINNING = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold: no clock in what is handed on
 _PART = r"[\w-][\w.-]*"
 _NAME = re.compile(
-    rf"{RUN}|{JOURNAL}|{REPORT}|{TABLE}|{CELLS}/{_PART}/{_PART}|{GATES}/{_PART}|{LOGS}(?:/{_PART})+", re.ASCII
+    rf"{RUN}|{JOURNAL}|{REPORT}|{TABLE}|{LEDGER}|{CELLS}/{_PART}/{_PART}|{GATES}/{_PART}|{LOGS}(?:/{_PART})+",
+    re.ASCII,
 )
 # What zipfile raises for one that is damaged.
 _BROKEN = (
@@ -118,7 +131,9 @@ def export(run: RunFolder, path: Path, private: Private) -> Exported:
         (stage / PAGE).unlink()  # a page runs programs: whoever brings the run makes one of their own
         manifest = _manifest(run, stage, results)
         files.write_atomically(path, _zipped(stage, manifest))
-    left_out = [f"left out: {s.cell_id}, {s.reason}" for s in stored if s.state is State.UNFINISHED]
+    left_out = [
+        f"left out: {s.cell_id}, {s.reason}" for s in stored if s.state in (State.UNFINISHED, State.LEFT_OUT)
+    ]
     of = f"{len(manifest.scrubbed)} of {len(manifest.files)} files"
     scrubbed = (
         f"scrubbed: {of}, which its {MANIFEST} names" if manifest.scrubbed else "nothing had to be scrubbed"
@@ -195,7 +210,7 @@ def _manifest(run: RunFolder, stage: Path, results: list[Result]) -> Manifest:
         raise RequestError(
             f"{run.id} has files of other names than a run has: {strange[0]}", hint="move them away"
         )
-    made = (REPORT, TABLE)
+    made = (REPORT, TABLE, LEDGER)
     changed = [n for n in names if n not in made and not _is_same(names[n], run.path / n)]
     return Manifest(
         format=FORMAT,
