@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.domain.cell import CellGroup
+from orchestrator.domain.ledger import Ledger
 from orchestrator.domain.provenance import Provenance
-from orchestrator.domain.result import Result
+from orchestrator.domain.result import Failure, Result
 from orchestrator.domain.workload import Workload
 from orchestrator.report import (
     certainty,
@@ -15,6 +16,7 @@ from orchestrator.report import (
     groups,
     history,
     layout,
+    ledger,
     literal,
     markdown,
     proof,
@@ -26,7 +28,7 @@ from orchestrator.report.headline import Names
 from orchestrator.report.html import answer, settings
 from orchestrator.report.html.charts import Chart
 from orchestrator.report.html.deck import deck
-from orchestrator.report.html.values import EMPTY, Engine, FailedCell, Page, Table, Work
+from orchestrator.report.html.values import EMPTY, Engine, FailedCell, Page, Table, Time, Work
 from orchestrator.report.html.work import Sources, work
 from orchestrator.report.records import RunRecord, State
 from orchestrator.report.trace import Trace
@@ -69,6 +71,7 @@ def page(
         changes=tuple((one.found, history.conclusion(one.conclusion)) for one in run.changes),
         again=Table(history.AGAIN, history.again(run.changes, run.reruns), texts=3),
         control=Table(control.HEADINGS, control.rows(run.cells), texts=control.TEXTS),
+        time=_time(run.ledger),
         deviations=Table(proof.DEVIATIONS, proof.deviation_rows(results, names), texts=5),
         hosts=tuple(dict.fromkeys(p.host for p in known.values())),
         clients=tuple(dict.fromkeys(proof.client(p.client_selftest) for p in known.values())),
@@ -121,8 +124,20 @@ def _failed(results: Sequence[Result], names: Names) -> Iterable[FailedCell]:
                 message=r.failure.message,
                 hint=r.failure.hint,
                 log_tail=r.failure.log_tail,
-                fate="not tried, since its like had failed so before" if r.failure.skipped else "",
+                fate=_fate(r.failure),
             )
+
+
+def _fate(failure: Failure) -> str:
+    if failure.waived is not None:
+        return f"waived until {failure.waived.until}: {failure.waived.reason}"
+    return "not tried, since its like had failed so before" if failure.skipped else ""
+
+
+def _time(of: Ledger | None) -> Time:
+    if of is None or not of.wall_s:
+        return Time()
+    return Time(ledger.answer(of), tuple(ledger.remarks(of)), Table(ledger.HEADINGS, ledger.rows(of)))
 
 
 def _literal(results: Sequence[Result], names: Names) -> tuple[Table, ...]:

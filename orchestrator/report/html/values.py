@@ -89,7 +89,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class FailedCell:
-    """`fate` says what became of it besides: not tried, since its like had failed so before."""
+    """`fate` says what became of it besides: that it was not tried, or is waived, and why."""
 
     title: str
     cause: str
@@ -98,6 +98,15 @@ class FailedCell:
     hint: str
     log_tail: str
     fate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """Where the run's time went; without a row where nobody noted it."""
+
+    answer: str = ""
+    remarks: tuple[str, ...] = ()
+    table: Table = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +141,7 @@ class Page:
     changed: str
     changes: tuple[tuple[str, str], ...]
     again: Table
+    time: Time
     deviations: Table
     hosts: tuple[Host, ...]
     clients: tuple[str, ...]

@@ -378,7 +378,7 @@ def test_a_comparison_shows_what_no_measurement_tells(folder: RunFolder) -> None
     assert "The engines, then and now" not in render.html(folder.page(alone))
 
 
-def test_a_cell_that_was_not_tried_says_so() -> None:
+def test_a_cell_that_was_not_tried_or_is_waived_says_so() -> None:
     one = made.failed(made.cell("vllm", 4))
     assert one.failure
     skipped = one.model_copy(update={"failure": one.failure.model_copy(update={"skipped": True})})
