@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import docker
@@ -27,6 +26,7 @@ from orchestrator.domain.telemetry import Usage
 from orchestrator.errors import CellError, HostError
 from orchestrator.runtime import cgroup_usage, container, images, owner, shelf
 from orchestrator.runtime.daemon import Daemon, patiently, translated
+from orchestrator.runtime.following import Following, follow
 from orchestrator.runtime.interface import (
     CommandSpec,
     Deployment,
@@ -48,14 +48,6 @@ CONFLICT = 409
 REFUSED_FOR_NOW = (403, CONFLICT)
 
 
-@dataclass(frozen=True, slots=True)
-class _Following:
-    """The thread that copies a container's output into the engine's log."""
-
-    thread: Thread
-    client: docker.DockerClient
-
-
 class DockerRuntime:
     """Implements Runtime. `base` replaces the plain base image of what is installed from wheels."""
 
@@ -68,7 +60,7 @@ class DockerRuntime:
         self._cache_dir = cache_dir
         self._environment = environment
         self._base = base
-        self._following: dict[str, _Following] = {}
+        self._following: dict[str, Following] = {}
         self._was_away = False
 
     @cached_property
@@ -275,11 +267,7 @@ class DockerRuntime:
             self._remove(owner.labels(name))
 
     def _follow(self, name: str, followed: Container, log_path: Path) -> None:
-        client = self._daemon.client()  # of its own: a followed log keeps its connection busy
-        arguments = (client, str(followed.id), log_path)
-        thread = Thread(target=_copy_log, args=arguments, name=f"log-{name}", daemon=True)
-        self._following[name] = _Following(thread, client)
-        thread.start()
+        self._following[name] = follow(self._daemon.client(), name, str(followed.id), log_path)
 
     def _join(self, name: str) -> None:
         if name in self._following:
@@ -353,21 +341,6 @@ class _Container:
 def _serving(spec: DeploymentSpec) -> Placement:
     serve = spec.serve
     return container.placement(spec, serve, port=serve.port, engine_port=serve.engine_port)
-
-
-def _copy_log(client: docker.DockerClient, container_id: str, log_path: Path) -> None:
-    """Until the container ends. A log that cannot be written on costs the log, not the measurement.
-
-    Docker 20.10 does not give a follower the last line where it has no end: it is asked for.
-    """
-    with suppress(DockerException, OSError), log_path.open("wb") as log:
-        followed, piece = client.containers.get(container_id), b""
-        for piece in followed.logs(stream=True, follow=True):
-            log.write(piece)
-            log.flush()
-        rest = followed.logs(tail=1)
-        if not rest.endswith(b"\n") and not piece.endswith(rest):
-            log.write(rest)
 
 
 @contextmanager
