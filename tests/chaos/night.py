@@ -104,14 +104,15 @@ class Ended:
 
 @dataclass
 class Night:
-    """`levelbench matrix` in a folder of its own, on a daemon that may be its own too. `session_ids` are those of the
-    programs that were started."""
+    """`levelbench matrix` in a folder of its own, on a daemon that may be its own too. `within` are words before its
+    command, `session_ids` those of the programs that were started."""
 
     folder: Path
     image: Image
     cache_dir: Path
     nvml_path: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    within: tuple[str, ...] = ()
     session_ids: list[int] = field(default_factory=list)
 
     def write(
@@ -140,7 +141,7 @@ class Night:
         (self.folder / SCRIPT).write_text(script.model_dump_json())
         program = subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.chaos.program", str(self.folder)),
+                *(*self.within, sys.executable, "-m", "tests.chaos.program", str(self.folder)),
                 *(words or ("matrix", str(self.folder / "matrix.toml"))),
             ],
             cwd=ROOT,

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,17 +24,16 @@ from tests.chaos.night import AWAY, LIVE, Happening, Night
 from tests.runtime.made import DOCKER_REQUIRED, wait_for
 
 START_S = 60.0
-SETTINGS = (
-    *("--bridge", "none", "--iptables=false", "--ip-masq=false", "--ip-forward=false"),
-    *("--default-address-pool", "base=10.213.0.0/16,size=24"),  # beside those of the other daemon
-)
+SETTINGS = ("--iptables=false", "--ip-masq=false", "--ip-forward=false")
 
 
 @dataclass
 class OwnDaemon:
-    """A dockerd with a socket and folders of its own, below a short path: sockets have no long ones."""
+    """A dockerd with a socket and folders of its own, below a short path: sockets have no long ones. In a network
+    namespace too: a second daemon removes the bridge of the first."""
 
     folder: Path
+    within: tuple[str, ...]
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -45,7 +44,7 @@ class OwnDaemon:
         names = ("data-root", "exec-root", "pidfile")
         places = [word for name in names for word in (f"--{name}", str(self.folder / name))]
         with (self.folder / "log").open("ab") as log:
-            argv = ["dockerd", *places, "--host", self.address, *SETTINGS, *settings]
+            argv = [*self.within, "dockerd", *places, "--host", self.address, *SETTINGS, *settings]
             self.running.append(subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True))
         wait_for(self._answers, START_S)
 
@@ -74,8 +73,11 @@ class OwnDaemon:
 def own_daemon(chaos_image: Image) -> Iterator[OwnDaemon]:
     if os.geteuid() != 0 and not DOCKER_REQUIRED:
         pytest.skip("only root may start a Docker daemon")
-    with TemporaryDirectory(prefix="lb-dockerd-", ignore_cleanup_errors=True) as folder:
-        daemon = OwnDaemon(Path(folder))
+    with (
+        network() as within,
+        TemporaryDirectory(prefix="lb-dockerd-", ignore_cleanup_errors=True) as folder,
+    ):
+        daemon = OwnDaemon(Path(folder), within)
         daemon.start()
         daemon.load(chaos_image)
         try:
@@ -85,10 +87,24 @@ def own_daemon(chaos_image: Image) -> Iterator[OwnDaemon]:
                 daemon.stop()
 
 
+@contextmanager
+def network() -> Iterator[tuple[str, ...]]:
+    """A network namespace; gives the words that run a command in it."""
+    inside = "ip link set lo up && echo up && exec sleep 100000"
+    with subprocess.Popen(("unshare", "--net", "sh", "-c", inside), stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert b"up\n" == holder.stdout.readline()
+            yield ("nsenter", f"--net=/proc/{holder.pid}/ns/net")
+        finally:
+            holder.kill()
+
+
 @pytest.fixture
 def night_on_it(own_daemon: OwnDaemon, nights: Nights, tmp_path: Path) -> Night:
     night = nights(tmp_path)
     night.environment = {"DOCKER_HOST": own_daemon.address}
+    night.within = own_daemon.within
     return night
 
 
