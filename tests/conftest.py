@@ -38,6 +38,7 @@ REAPING = {
     "test_cli.py",
     "test_reproduce_real.py",
     "test_cli_nights.py",
+    "test_crashes.py",
     "test_nights.py",
     "test_crashes.py",
     "test_handing.py",
