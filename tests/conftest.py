@@ -40,7 +40,6 @@ REAPING = {
     "test_cli_nights.py",
     "test_crashes.py",
     "test_nights.py",
-    "test_crashes.py",
     "test_handing.py",
     "test_sixty_cells.py",
 }
