@@ -130,7 +130,7 @@ def require_docker() -> None:
 
 def left(runtime: str, runs: Path) -> list[str]:
     """What is alive of these runs: processes with the marker; containers and networks with the label."""
-    ids = [p.name for p in runs.iterdir() if not p.is_symlink()]
+    ids = [p.name for p in runs.iterdir() if p.is_dir() and not p.is_symlink()]
     return [thing for thing in everything(runtime) if any(run_id in thing for run_id in ids)]
 
 
@@ -180,9 +180,18 @@ def test_bench_ends_in_a_report(bench: Bench) -> None:
     code, output = bench.run()
 
     assert 0 == code, output
-    assert {"run.json", "journal.jsonl", "cells", "gates", "logs", "report.md", "results.csv"} == {
-        p.name for p in bench.run_folder.iterdir()
+    made = {
+        "run.json",
+        "journal.jsonl",
+        "cells",
+        "gates",
+        "logs",
+        "report.md",
+        "report.html",
+        "results.csv",
+        "ledger.json",
     }
+    assert made == {p.name for p in bench.run_folder.iterdir()}
     for load in ("u1", "u2"):
         result = bench.result(load)
         assert result["metrics"]["completed"] > 5, output
