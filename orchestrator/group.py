@@ -164,7 +164,7 @@ class Group:
         nothing there is nothing to look for."""
         if moment is Moment.AFTER and self._cleared is None:
             return
-        wanted = Wanted(gpus=self._uuids, memory_bytes=self._plan.memory_bytes)
+        wanted = Wanted(gpus=self._uuids, memory_bytes=self._plan.served_memory_bytes)
         kit = self._kit
         looking = Gate(kit.cache_dir, wanted, lambda: kit.runtime.reap(dry_run=True), kit.pace)
         with self.phase(Phase.GATE, moment.value):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from backends import load_backends
+from backends import NATIVE, load_backends
 from backends.contract import Backend, FailureCause, Profile
 from orchestrator import invocation, planning
 from orchestrator.catalog import publications
@@ -25,7 +25,7 @@ from orchestrator.domain.provenance import Host, Provenance
 from orchestrator.domain.published import Publication, PublishedFigure, PublishedRuling, rule
 from orchestrator.domain.rerun import Rerun
 from orchestrator.errors import CellError, HostError, RequestError, unknown
-from orchestrator.host import facts
+from orchestrator.host import facts, topology
 from orchestrator.invocation import Place, Prepared
 from orchestrator.planning import Request
 from orchestrator.report.layout import joined
@@ -317,12 +317,14 @@ def _made_anew(place: Place, group: GroupPlan, backends: Mapping[str, Backend], 
         profile=of.profile,
         prefix_caching=of.prefix_caching,
         extra_args=of.extra_args,
+        gpus=of.gpus if of.gpus.isdigit() else str(of.gpus.count(",") + 1),  # their cards are not ours
+        serving=(f"{of.serving.name}@{of.serving.release}",) if of.serving else (NATIVE,),
         base=place.base,
         port=place.port,
     )
-    traits = facts.traits(of.accelerator, host)
+    traits = topology.traits(of.accelerator, invocation.with_asked(request, of.accelerator, host))
     (made,) = planning.plan(request, backends, traits, of.runtime).groups
-    same = made.group.model_copy(update={"workload": of.workload, "loads": of.loads})
+    same = made.group.model_copy(update={"workload": of.workload, "loads": of.loads, "mark": of.mark})
     return made.model_copy(update={"group": same})
 
 

@@ -440,6 +440,7 @@ def test_a_real_engine_that_somebody_else_started(tmp_path: Path, cache: Path, t
     with subprocess.Popen(
         [*other.argv(), "--port", str(port), *words],
         cwd=ROOT,
+        env={**os.environ, "LEVELBENCH_LOCK": str(tmp_path / "others.lock")},  # as on a host of its own
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

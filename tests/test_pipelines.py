@@ -34,6 +34,8 @@ TRITON = ("tensorrt-llm", "2024-06", "8b")
 EVERY = (Profile.DEFAULTS, Profile.MATCHED, Profile.PUBLISHED)
 # Of the host, never of an engine: a machine that tests share is often late, and stand-ins answer at once
 BUSY = {Reason.CLIENT_LATE, Reason.CLIENT_LAG, Reason.CLIENT_SATURATED}
+# A stand-in's words are not the model's tokens: the tokenizer counts them otherwise
+ALLOWED = {*BUSY, Reason.COUNTS_DISAGREE}
 LLAMA = "/models/Meta-Llama-3-8B-Instruct"
 STEPS = "/levelbench/steps"
 # What a command could do within a step that it should not: a line each
@@ -185,7 +187,7 @@ def test_an_engine_is_made_and_measured_in_every_profile(
         assert result.metrics is not None
         assert result.verdict is not None
         assert ["weights", *(step.id for step in group.steps)] == [step.id for step in result.steps]
-        assert BUSY >= {finding.reason for finding in result.verdict.findings}
+        assert ALLOWED >= {finding.reason for finding in result.verdict.findings}, result.verdict.findings
         assert result.metrics.completed > 5
         assert {*Phase} - {Phase.DOWN} == set(result.phases_s)
     assert not [c.what for c in ran.started if TOKEN in str(c.options)]

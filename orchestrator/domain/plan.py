@@ -118,10 +118,14 @@ class GroupPlan(Value):
         return (*((self.quantize,) if self.quantize else ()), *self.steps)
 
     @property
+    def served_memory_bytes(self) -> int:
+        """Of the host, for the engine: one on a GPU reads its weights through the page cache, which needs no room."""
+        return self.model.source.weights_bytes if self.group.accelerator is Accelerator.CPU else 0
+
+    @property
     def memory_bytes(self) -> int:
-        """Of the host: an engine on a GPU reads its weights through the page cache, which needs no room."""
-        served_bytes = self.model.source.weights_bytes if self.group.accelerator is Accelerator.CPU else 0
-        return max(served_bytes, *(step.memory_bytes for step in self.all_steps), 0)
+        """Of the host, for the engine or for a step before it."""
+        return max(self.served_memory_bytes, *(step.memory_bytes for step in self.all_steps), 0)
 
 
 class Refused(Value):

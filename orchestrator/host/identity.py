@@ -16,6 +16,8 @@ import psutil
 from orchestrator.store.scrub import SECRET_NAME, Private
 
 SHORTEST_SECRET = 6
+# Every host has these, containers too: a plan that names one stays a plan
+EVERYBODYS = frozenset({Path("/"), Path("/tmp"), Path("/var/tmp")})  # noqa: S108 - names, not used as places
 _URL = re.compile(r"https?://\S+")
 
 
@@ -28,7 +30,7 @@ def private(folders: Mapping[Path, str], environment: Mapping[str, str], token: 
             str(form): word
             for path, word in known.items()
             for form in (path, path.resolve())
-            if len(form.parts) > 1
+            if form not in EVERYBODYS
         },
         hosts=frozenset({*_names(), *_addresses(), *_servers(environment)}),
         users=frozenset({_user(), home.name, environment.get("USER", ""), environment.get("LOGNAME", "")}),

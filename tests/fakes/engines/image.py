@@ -76,7 +76,7 @@ def build(client: DockerClient, name: str, base: str) -> Image:
     for path in PERSONALITIES[name].holds:
         files[f"held{path}"] = b""
         lines.append(f"COPY held{path} {path}")
-    for file in (FOLDER / "context").iterdir():
+    for file in (FOLDER / "context").glob("*.*"):  # Python's own folders have no dot
         files[f"context/{file.name}"] = file.read_bytes()
     files["Dockerfile"] = "\n".join(lines).encode()
     tag = f"{REPOSITORY}:{name.replace(' ', '-')}"
