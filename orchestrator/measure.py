@@ -281,6 +281,7 @@ def load(target: Target, cell: Cell, console: Console, *, stop: Callable[[], boo
             cpu_s=record.client_cpu_s,
             late_s=record.client_late_s,
             realtime=record.client_realtime,
+            awake=record.client_awake,
             clock_steps=record.clock_steps,
         ),
     )

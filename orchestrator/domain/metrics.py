@@ -100,6 +100,7 @@ class Metrics(Value):
     client_cpu_share: float
     client_late_s: Distribution
     client_realtime: bool
+    client_awake: bool
     client_lag_s: Distribution
     client_kernel_share: float
     client_coalesced_share: float
@@ -121,11 +122,12 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class ClientSide:
     """What the load client says of itself: its CPU time, how late it woke each time, whether it had real-time
-    priority, how often the host's clock was set meanwhile."""
+    priority, whether its core was kept awake, how often the host's clock was set meanwhile."""
 
     cpu_s: float = 0.0
     late_s: Sequence[float] = ()
     realtime: bool = False
+    awake: bool = False
     clock_steps: int = 0
 
 
@@ -200,6 +202,7 @@ def summarise(
         client_cpu_share=_ratio(client.cpu_s, whole.length_s),
         client_late_s=distribution(client.late_s),
         client_realtime=client.realtime,
+        client_awake=client.awake,
         client_lag_s=distribution(_lags_s(exchanges)),
         client_kernel_share=_ratio(sum(x.stamped for x in exchanges), sum(x.reads for x in exchanges)),
         client_coalesced_share=_ratio(sum(x.coalesced for x in exchanges), sum(x.reads for x in exchanges)),

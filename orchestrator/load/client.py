@@ -69,7 +69,7 @@ class Record:
     client_late_s: tuple[float, ...]
     client_realtime: bool
     client_memory_bytes: int = 0
-    client_cores: tuple[int, ...] = ()
+    client_awake: bool = False
     clock_steps: int = 0
     held: int = 0
 
@@ -144,7 +144,7 @@ class _Stretch:
             client_late_s=tuple(late_s for d in done for late_s in d.late_s),
             client_realtime=all(d.realtime for d in done),
             client_memory_bytes=max(d.memory_bytes for d in done),
-            client_cores=tuple(d.core for d in done if d.core is not None),
+            client_awake=all(d.awake for d in done),
             clock_steps=max(share.assembly.offsets.steps for share in self.shares),
             held=sum(d.held for d in done),
         )

@@ -126,14 +126,14 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class Done:
     """What a client's process says at the end: the span in CLOCK_MONOTONIC, its own CPU seconds and largest
-    memory, how late it woke each time, whether it had real-time priority, the core it was pinned to, and how many
-    requests of an open loop were due while no more might be in flight."""
+    memory, how late it woke each time, whether it had real-time priority, whether
+    its core was kept awake, and how many requests of an open loop were due while no more might be in flight."""
 
     start_ns: int
     end_ns: int
     cpu_s: float
     memory_bytes: int
     late_s: tuple[float, ...]
-    realtime: bool
-    core: int | None
+    realtime: bool = False
+    awake: bool = False
     held: int = 0

@@ -14,12 +14,14 @@ import select
 import signal
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from time import perf_counter_ns
 
 from orchestrator.load.arrivals import Arrivals
+from orchestrator.load.awake import awake
 from orchestrator.load.connection import take_stamps
 from orchestrator.load.loop import READ, Loop
 from orchestrator.load.spec import Done, Order, Progress, Ready
@@ -32,13 +34,15 @@ PROGRESS_S = 1.0
 SPARE_DESCRIPTORS = 64  # what is open besides the users' connections
 GONE = (EOFError, ConnectionError)  # of a pipe whose other end has closed or was killed
 KIB = 1024
+ORPHANED = signal.SIGUSR1
 
 
 def main(pipe: Pipe) -> None:
     """Serve orders until the pipe closes. Any other message stops the current one."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole terminal; the parent decides
-    die_with_parent()
+    signal.signal(ORPHANED, _leave)  # not killed: the core is to be left as it was
+    die_with_parent(ORPHANED)
     gc.disable()
     realtime = _take_priority()
     _take_descriptors()
@@ -56,6 +60,12 @@ def main(pipe: Pipe) -> None:
 
 def _load(order: Order, pipe: Pipe, *, realtime: bool) -> Done:
     core = _pin(order.shard) if realtime else None
+    with awake(core) as kept_awake:
+        done = _run(order, pipe)
+    return replace(done, realtime=realtime, awake=kept_awake)
+
+
+def _run(order: Order, pipe: Pipe) -> Done:
     _make_room(len(order.users) + SPARE_DESCRIPTORS)
     before_s = _cpu_s()
     loop, spool = Loop(), Writer(order.folder)
@@ -79,10 +89,12 @@ def _load(order: Order, pipe: Pipe, *, realtime: bool) -> Done:
         cpu_s=_cpu_s() - before_s,
         memory_bytes=_memory_bytes(),
         late_s=tuple(users.late_s),
-        realtime=realtime,
-        core=core,
         held=users.held,
     )
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(1)
 
 
 def _on_message(loop: Loop, pipe: Pipe) -> None:

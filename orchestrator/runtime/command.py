@@ -77,12 +77,12 @@ def output(argv: tuple[str, ...], *, stdin: str = "", deadline_s: float) -> str:
     return done.stdout
 
 
-def die_with_parent() -> None:
-    """Ask the kernel for SIGKILL when the thread that starts this process ends, however it does (prctl(2)).
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel for this signal when the thread that starts this process ends, however it does (prctl(2)).
 
     To be called between fork and exec; so whatever lives long must be started by the main thread.
     """
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(PR_SET_PDEATHSIG, number)
 
 
 def _started(argv: tuple[str, ...], env: Mapping[str, str] | None) -> subprocess.Popen[str]:

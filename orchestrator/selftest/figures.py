@@ -49,6 +49,7 @@ class Point(Value):
     reader_memory_bytes: int = 0
     kernel_share: float
     realtime: bool
+    awake: bool = False
     kernel: Errors
     user: Errors
     send_s: Distribution
@@ -108,6 +109,7 @@ def point(users: int, record: Record, log: Log, schedule: Schedule, steal_s: flo
         memory_bytes=record.client_memory_bytes,
         kernel_share=sum(x.stamped for x in record.exchanges) / reads if reads else 0.0,
         realtime=record.client_realtime,
+        awake=record.client_awake,
         kernel=_errors([(x.event_ns, written) for x, written in pairs if _stamped(x)]),
         user=_errors([(_user_ns(x), written) for x, written in pairs]),
         send_s=distribution([(written.arrival_ns - x.send_ns) / 1e9 for x, written in pairs]),

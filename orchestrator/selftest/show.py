@@ -132,6 +132,9 @@ def conclusions(found: SelfTest) -> list[str]:
         _verdict("CPU per event", top.cpu_per_event_s, CPU_LIMIT_S),
         _verdict("kernel stamps, worst p99", _worst(p.kernel for p in found.points), KERNEL_LIMIT_S),
         _verdict("user-space stamps, worst p99", _worst(p.user for p in found.points), USER_LIMIT_S),
+        "the client's core was kept from deep sleep"
+        if all(p.awake for p in found.points)
+        else "the client's core may have slept between events, and woken late: keeping it awake takes root",
     ]
 
 
