@@ -40,7 +40,7 @@ class Console:
         """One line that stays, however long: a path that is broken in two cannot be copied."""
         self._rich.print(Text(text, style=style), soft_wrap=True)
 
-    def error(self, error: BenchError) -> None:
+    def error(self, error: BenchError | Interrupted) -> None:
         """What was wrong and what to do next; a cell's log tail before it."""
         if isinstance(error, CellError) and error.log_tail:
             self.say("    the last lines:", "dim")

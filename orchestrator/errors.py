@@ -5,8 +5,8 @@ BenchError
 ├── HostError       3  the box: no daemon, no disk, port taken; nothing after it may be measured
 │   └── NotCleanError  the clean-room gate: something of others, or of an engine gone, is still there
 ├── CellError       4  this cell: build, start, load; recorded, the run goes on. Also invalid figures
-├── NotReproduced   5  a published or an earlier result was not found again
-└── Interrupted   130  Ctrl-C, SIGTERM or SIGHUP, after teardown
+└── NotReproduced   5  a published or an earlier result was not found again
+Interrupted       130  Ctrl-C, SIGTERM or SIGHUP, after teardown; no Exception, as KeyboardInterrupt is none
 """
 
 from __future__ import annotations
@@ -61,8 +61,19 @@ class NotReproduced(BenchError):  # noqa: N818 - nothing went wrong: it is the a
     exit_code = 5
 
 
-class Interrupted(BenchError):  # noqa: N818 - an interrupt is not an error of anything
+class Interrupted(BaseException):
+    """A signal, raised wherever the program happens to be: also in the midst of a library that forgives every
+    Exception, or cleans up after one what goes on without it (threading does at the start of a thread)."""
+
     exit_code = 130
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+ENDS = (BenchError, Interrupted)
+"""What ends a command, to be shown to a person."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:

@@ -20,7 +20,7 @@ from orchestrator.domain.model import Model
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.provenance import Host
 from orchestrator.domain.result import Placed
-from orchestrator.errors import BenchError, HostError
+from orchestrator.errors import ENDS, HostError
 from orchestrator.host import facts, preflight, scratch, topology
 from orchestrator.host.findings import Finding, Level, require
 from orchestrator.host.locks import host_lock, host_path
@@ -172,7 +172,7 @@ def carry_out(
         )
         try:
             return folder, work(plan, kit, folder)
-        except BenchError as error:
+        except ENDS as error:
             folder.journal("run-stopped", error=str(error), exit_code=error.exit_code)
             console.say(
                 f"what had finished is reported in {folder.path}; levelbench resume {folder.id} goes on"

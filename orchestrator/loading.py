@@ -26,7 +26,7 @@ from orchestrator.domain.request import Slo
 from orchestrator.domain.workload import Arrivals, PromptSource, Workload
 from orchestrator.drawing import GUESSED
 from orchestrator.endpoint import Endpoint
-from orchestrator.errors import BenchError, CellError, RequestError
+from orchestrator.errors import ENDS, CellError, RequestError
 from orchestrator.host import facts, sources
 from orchestrator.host.telemetry import Telemetry
 from orchestrator.interrupts import Interrupts
@@ -96,7 +96,7 @@ def execute(place: Place, request: LoadRequest, console: Console) -> RunFolder:
             try:
                 for cell in group.cells:
                     _measure(cell, target, provenance, telemetry, folder, console, interrupts)
-            except BenchError as error:
+            except ENDS as error:
                 folder.journal("run-stopped", error=str(error), exit_code=error.exit_code)
                 console.say(f"what was measured is reported in {folder.path}")
                 raise

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -33,6 +34,13 @@ def test_the_first_signal_is_raised(said: list[str]) -> None:
         signal.raise_signal(signal.SIGTERM)
 
     assert ["SIGTERM: stopping; the engine is taken down first"] == said
+
+
+def test_nobody_forgives_it(said: list[str]) -> None:
+    """It may come within a library that goes on after any Exception, or takes back what it had begun."""
+    interrupts = Interrupts(said.append)
+    with interrupts.installed(), pytest.raises(Interrupted), suppress(Exception):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_a_second_signal_does_not_skip_the_teardown(said: list[str]) -> None:

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from backends.contract import FailureCause
 from orchestrator.domain.prompt import Prompt
-from orchestrator.errors import BenchError, CellError
+from orchestrator.errors import CellError
 
 CONFIG = "tokenizer_config.json"
 FILE = "chat_template.jinja"
@@ -67,8 +67,6 @@ class ChatTemplate:
                 add_generation_prompt=True,
                 **self._specials,
             )
-        except BenchError:  # a signal, which may come anywhere
-            raise
         except Exception as error:  # whatever a program of somebody else's raises
             roles = " and ".join(dict.fromkeys(m["role"] for m in messages))
             raise CellError(
