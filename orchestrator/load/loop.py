@@ -18,6 +18,8 @@ from time import perf_counter_ns
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 BATCH = 256
+QUIET = 16  # polls that find nothing, some 15 us: what an engine writes at once has come
+PATIENCE = 256  # polls, some 2 ms
 _TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # TFD_NONBLOCK, TFD_CLOEXEC
 _TFD_ABSTIME = 1
 _CLOCK_MONOTONIC = 1
@@ -39,6 +41,7 @@ class Loop:
         self._epoll.register(self._timerfd, select.EPOLLIN | select.EPOLLET)
         self._handlers: dict[int, Call] = {self._timerfd: self._fire}
         self._soon: deque[Call] = deque()
+        self._leisure: deque[Call] = deque()
         self._timers: list[tuple[int, int, Call]] = []
         self._turn = count()
         self._armed_ns = _NEVER_NS
@@ -63,7 +66,8 @@ class Loop:
 
     def at(self, due_ns: int, call: Call) -> None:
         """Call once when CLOCK_MONOTONIC has come to `due_ns`. What is due already does not take the kernel's
-        timer, whose setting may cost as much as reading an event."""
+        timer, whose setting may cost as much as reading an event; it lets what is ready go first, since a read that
+        waits is stamped late and a request that waits is not."""
         if due_ns <= perf_counter_ns():
             self._soon.append(call)
             return
@@ -71,20 +75,30 @@ class Loop:
         if due_ns < self._armed_ns:
             self._arm(due_ns)
 
+    def at_leisure(self, call: Call) -> None:
+        """Call once when nothing is ready, which under too much load may be never."""
+        self._leisure.append(call)
+
     def stop(self) -> None:
         self._over = True
 
     def run(self) -> None:
         """Until stopped, which it may have been already."""
-        poll, handlers, soon = self._epoll.poll, self._handlers, self._soon
+        poll, handlers, soon, leisure = self._epoll.poll, self._handlers, self._soon, self._leisure
+        quiet = waited = 0
         while not self._over:
-            if soon:
-                soon.popleft()()
-                continue
-            for fd, _ in poll(-1, BATCH):
+            ready = poll(0 if soon or leisure else -1, BATCH)
+            for fd, _ in ready:
                 handler = handlers.get(fd)  # an earlier one of this batch may have closed it
                 if handler is not None:
                     handler()
+            quiet = 0 if ready else quiet + 1
+            waited = waited + 1 if soon else 0
+            if soon and (quiet >= QUIET or waited >= PATIENCE):
+                waited = 0
+                soon.popleft()()
+            elif leisure and quiet:
+                leisure.popleft()()
 
     def _fire(self) -> None:
         """Call what is due and set the kernel's timer to what is next."""

@@ -19,7 +19,8 @@ from orchestrator.domain.exchange import Outcome
 from orchestrator.load.spec import Reply
 
 SEGMENT_BYTES = 64 << 20
-FLUSH_BYTES = 16 << 10  # one write of some 10 us: longer ones would hold up the reads
+FLUSH_BYTES = 16 << 10  # one write of 15 to 45 us, when no read waits for it
+MOST_BYTES = 256 << 10  # gathered, where some read always does
 READ_BYTES = 1 << 16  # at most, of one read
 CONTROL_BYTES = socket.CMSG_SPACE(16)  # the kernel's stamp
 DETAIL_CHARS = 1000
@@ -70,11 +71,14 @@ Receive = Callable[[tuple[memoryview], int], tuple[int, list[tuple[int, int, byt
 
 
 class Writer:
-    """Gathers records in one block and appends it to the segment at hand. `reads` counts them."""
+    """Gathers records in one block and appends it to the segment at hand, when `at_leisure` calls for it. `reads`
+    counts them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, at_leisure: Callable[[Callable[[], None]], None]) -> None:
         self._folder = folder
-        self._block = memoryview(bytearray(FLUSH_BYTES + _READ.size + READ_BYTES))
+        self._at_leisure = at_leisure
+        self._due = False
+        self._block = memoryview(bytearray(MOST_BYTES + _READ.size + READ_BYTES))
         self._filled = 0
         self._segment = 0
         self._written = 0
@@ -94,7 +98,7 @@ class Writer:
             self.reads += 1
             self._filled = end
             if end > FLUSH_BYTES:
-                self.flush()
+                self._flush_soon()
         return at_ns, block[begin:end]
 
     def end(self, exchange: int, reply: Reply) -> None:
@@ -121,7 +125,7 @@ class Writer:
     def flush(self) -> None:
         """Write what is gathered; go on in a new segment when this one is long enough."""
         block = self._block[: self._filled]
-        self._filled = 0
+        self._filled, self._due = 0, False
         self._written += len(block)
         while block:
             block = block[self._file.write(block) :]
@@ -140,7 +144,14 @@ class Writer:
         self._block[self._filled : end] = record
         self._filled = end
         if end > FLUSH_BYTES:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._filled > MOST_BYTES:
             self.flush()
+        elif not self._due:
+            self._due = True
+            self._at_leisure(self.flush)
 
 
 class Reader:

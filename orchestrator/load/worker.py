@@ -68,7 +68,8 @@ def _load(order: Order, pipe: Pipe, *, realtime: bool) -> Done:
 def _run(order: Order, pipe: Pipe) -> Done:
     _make_room(len(order.users) + SPARE_DESCRIPTORS)
     before_s = _cpu_s()
-    loop, spool = Loop(), Writer(order.folder)
+    loop = Loop()
+    spool = Writer(order.folder, loop.at_leisure)
     kind = Users if order.spec.due_ns is None else Arrivals
     users = kind(order, loop, spool)
     loop.watch(pipe.fileno(), READ, partial(_on_message, loop, pipe))

@@ -31,7 +31,8 @@ def sent(engine: FakeEngine, **changes: object) -> list[Reply]:
     """The replies of a stretch, in the order in which they ended."""
     spec = replace(SPEC, **{"port": engine.port, **changes})  # type: ignore[arg-type]
     with TemporaryDirectory() as folder:
-        loop, spool = Loop(), Writer(Path(folder))
+        loop = Loop()
+        spool = Writer(Path(folder), loop.at_leisure)
         Users(Order(spec, shard=0, shards=1, folder=Path(folder)), loop, spool).run(perf_counter_ns())
         spool.close()
         loop.close()

@@ -9,7 +9,7 @@ from time import perf_counter_ns
 
 import pytest
 
-from orchestrator.load.loop import READ, Loop
+from orchestrator.load.loop import PATIENCE, READ, Loop
 
 MS = 1_000_000
 
@@ -82,3 +82,42 @@ def test_loop_that_was_stopped_before_does_not_run(loop: Loop) -> None:
     """An order may be taken back before it begins."""
     loop.stop()
     loop.run()
+
+
+def test_what_is_ready_goes_before_what_was_due(loop: Loop) -> None:
+    """A read that waits is stamped late; at leisure comes last of all, once."""
+    ours, theirs = socket.socketpair()
+    called: list[str] = []
+
+    def read() -> None:
+        called.append("read")
+        if len(called) == 3:
+            ours.recv(1)
+
+    def stop() -> None:
+        called.append("leisure")
+        loop.stop()
+
+    theirs.send(b"x")
+    loop.watch(ours.fileno(), READ, read)
+    loop.at(0, partial(called.append, "due"))
+    loop.at(0, partial(loop.at_leisure, stop))
+    loop.run()
+
+    assert called == ["read", "read", "read", "due", "leisure"]
+    ours.close()
+    theirs.close()
+
+
+def test_what_was_due_is_not_put_off_for_ever(loop: Loop) -> None:
+    """Under too much load something is always ready."""
+    ours, theirs = socket.socketpair()
+    reads: list[int] = []
+    theirs.send(b"x")
+    loop.watch(ours.fileno(), READ, partial(reads.append, 1))
+    loop.at(0, loop.stop)
+    loop.run()
+
+    assert len(reads) == PATIENCE
+    ours.close()
+    theirs.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,11 @@ def receive(writer: Writer, read: Read) -> None:
     assert (read.at_ns, read.data) == (at_ns, bytes(data))
 
 
+def at_once(call: Callable[[], None]) -> None:
+    """Leisure without end."""
+    call()
+
+
 def write(writer: Writer, entry: Entry) -> None:
     if isinstance(entry, Read):
         receive(writer, entry)
@@ -71,7 +77,7 @@ def test_what_is_written_is_read(
 ) -> None:
     """Every field survives, in order, also over many segments; nothing but the last of them is left."""
     folder = tmp_path_factory.mktemp("spool")
-    writer, reader = Writer(folder), Reader(folder)
+    writer, reader = Writer(folder, at_once), Reader(folder)
     found: list[Entry] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spool, "SEGMENT_BYTES", segment)
@@ -94,7 +100,7 @@ def test_a_record_still_being_written_waits(
 ) -> None:
     """Half a record is left in the file and read when it is whole."""
     folder = tmp_path_factory.mktemp("spool")
-    writer = Writer(folder)
+    writer = Writer(folder, at_once)
     for entry in some:
         write(writer, entry)
     writer.close()
@@ -125,7 +131,7 @@ def test_a_spool_that_has_not_begun_is_empty(tmp_path: Path) -> None:
 
 def test_large_reads_are_written_at_once(tmp_path: Path) -> None:
     """What is gathered is bounded, however little time there is between two flushes."""
-    writer = Writer(tmp_path)
+    writer = Writer(tmp_path, at_once)
     for _ in range(8):
         receive(writer, Read(0, 1, 0, bytes(1 << 16)))
 
@@ -134,9 +140,30 @@ def test_large_reads_are_written_at_once(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_what_is_gathered_waits_for_leisure(tmp_path: Path) -> None:
+    """A write holds up the reads that come meanwhile; it is asked for once, and done without where it never comes."""
+    asked: list[Callable[[], None]] = []
+    writer, path = Writer(tmp_path, asked.append), tmp_path / "000000.spool"
+    receive(writer, Read(0, 1, 0, bytes(spool.FLUSH_BYTES)))
+    receive(writer, Read(0, 1, 0, bytes(1)))
+    (flush,) = asked
+    before = path.stat().st_size
+    flush()
+
+    assert 0 == before
+    assert path.stat().st_size > spool.FLUSH_BYTES
+
+    for _ in range(spool.MOST_BYTES // spool.READ_BYTES):
+        receive(writer, Read(0, 1, 0, bytes(spool.READ_BYTES)))
+
+    assert len(asked) == 2
+    assert path.stat().st_size > spool.MOST_BYTES
+    writer.close()
+
+
 def test_the_end_of_a_stream_makes_no_record(tmp_path: Path) -> None:
     """Only what came is a read."""
-    writer = Writer(tmp_path)
+    writer = Writer(tmp_path, at_once)
     receive(writer, Read(7, 1, 0, b""))
     writer.close()
 
@@ -146,7 +173,7 @@ def test_the_end_of_a_stream_makes_no_record(tmp_path: Path) -> None:
 
 def test_long_detail_is_cut(tmp_path: Path) -> None:
     """A record has its place in the block, whatever a fault has to say."""
-    writer, reader = Writer(tmp_path), Reader(tmp_path)
+    writer, reader = Writer(tmp_path, at_once), Reader(tmp_path)
     writer.end(1, Reply(id="x", user=0, prompt=0, send_ns=1, detail="\U0001f600" * 100_000))
     writer.close()
     (end,) = reader.entries()
