@@ -61,7 +61,11 @@ def main(pipe: Pipe) -> None:
 def _load(order: Order, pipe: Pipe, *, realtime: bool) -> Done:
     core = _pin(order.shard) if realtime else None
     with awake(core) as kept_awake:
-        done = _run(order, pipe)
+        try:
+            done = _run(order, pipe)
+        finally:
+            signal.signal(ORPHANED, signal.SIG_IGN)  # what was set is put back in one piece
+    signal.signal(ORPHANED, _leave)
     return replace(done, realtime=realtime, awake=kept_awake)
 
 
