@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,13 +18,13 @@ import pytest
 from orchestrator.load import awake as module
 from orchestrator.load import worker
 from orchestrator.load.awake import CPUS, ROOT, awake
-from orchestrator.load.client import LoadClient
+from orchestrator.load.spec import Done, Order, Ready
 from tests.fakes.engine import FakeEngine, steady
-from tests.load.test_client import CHAT, SPEC
+from tests.load.test_client import SPEC
 
 CORE = 3
 ORCHESTRATOR = """
-import os, signal, sys
+import os, sys
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter_ns
@@ -43,7 +44,7 @@ if __name__ == "__main__":
         ours.recv()
         ours.send(perf_counter_ns())
         ours.recv()
-        print(client.pid, flush=True)
+        print(os.sched_getscheduler(client.pid) == os.SCHED_RR, flush=True)
         sys.stdin.read()
 """
 
@@ -163,14 +164,25 @@ def test_this_machine_takes_it() -> None:
         assert path.read_text().strip() in {module.HALTED, module.NOT_AT_ALL}
 
 
-def test_the_record_says_whether_the_core_was_kept_awake() -> None:
-    """A client without real-time priority has no core of its own."""
-    with FakeEngine(steady(tokens=1)) as engine, LoadClient() as client:
-        record = client.run(
-            replace(SPEC, port=engine.port, requests=1), CHAT, on_live=lambda _: None, watch=lambda: None
-        )
+def test_the_client_says_whether_its_core_was_kept_awake(tmp_path: Path) -> None:
+    """It has a core of its own at real-time priority alone."""
+    machine(tmp_path, core=max(os.sched_getaffinity(0)))
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    with FakeEngine(steady(tokens=1)) as engine:
+        client = context.Process(target=on_a_made_up_machine, args=(theirs, tmp_path))
+        client.start()
+        spec = replace(SPEC, port=engine.port, requests=1)
+        ours.send(Order(spec, shard=0, shards=1, folder=tmp_path))
+        assert Ready() == ours.recv()
+        ours.send(time.perf_counter_ns())
+        while not isinstance(done := ours.recv(), Done):
+            pass
+        ours.close()
+        theirs.close()
+        client.join(10.0)
 
-    assert record.client_realtime or not record.client_awake
+    assert done.awake == done.realtime
 
 
 def test_a_client_whose_orchestrator_was_killed_puts_it_back(tmp_path: Path) -> None:
@@ -180,14 +192,14 @@ def test_a_client_whose_orchestrator_was_killed_puts_it_back(tmp_path: Path) -> 
     argv = (sys.executable, "-c", ORCHESTRATOR, str(tmp_path))
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as orchestrator:
         assert orchestrator.stdout is not None
-        assert orchestrator.stdout.readline()
+        realtime = orchestrator.stdout.readline() == "True\n"
         kept = path.read_text()
         orchestrator.send_signal(signal.SIGKILL)
         until_s = time.monotonic() + 10
         while path.read_text() != "0\n" and time.monotonic() < until_s:
             time.sleep(0.02)
 
-    assert kept in {"2", "0\n"}  # without real-time priority nothing is pinned
+    assert kept == ("2" if realtime else "0\n")  # without real-time priority nothing is pinned
     assert path.read_text() == "0\n"
 
 
