@@ -74,7 +74,7 @@ def host_lock(
     with _opened(path, EVERYONES) as descriptor:
         if wait:
             _await(descriptor, path, progress, sleep)
-        elif not _taken(descriptor):
+        elif not taken(descriptor):
             raise HostError(
                 f"another run holds this host: {holder(path)}",
                 hint="wait for it (--wait, WAIT=1) or end it; two runs at a time would measure each other",
@@ -102,7 +102,7 @@ def file_lock(
 def lock_if_free(path: Path, owner_text: str) -> Iterator[bool]:
     """Hold a file if nobody else does; tells whether."""
     with _opened(path) as descriptor:
-        if not _taken(descriptor):
+        if not taken(descriptor):
             yield False
             return
         with _owned(descriptor, path, owner_text):
@@ -143,7 +143,7 @@ def _await(
 ) -> None:
     waited_s = 0.0
     told = False
-    while not _taken(descriptor):
+    while not taken(descriptor):
         if waited_s >= PATIENCE_S and not told:
             progress(f"waiting for {path.name}, held by {holder(path)}")
             told = True
@@ -190,7 +190,8 @@ def _is_everyones(folder: Path) -> bool:
     return stat.S_ISDIR(mode) and bool(mode & stat.S_IWOTH) and bool(mode & stat.S_ISVTX)
 
 
-def _taken(descriptor: int) -> bool:
+def taken(descriptor: int) -> bool:
+    """Whether nobody else holds the file's lock; then we do, for as long as it is open."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -7,11 +7,12 @@ find the machine as it is.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from orchestrator.host.locks import taken
 
 ROOT = Path("/")
 CPUS = "sys/devices/system/cpu"
@@ -41,7 +42,7 @@ def awake(core: int | None, root: Path = ROOT) -> Iterator[bool]:
         yield False
         return
     with os.fdopen(memory, "r+", encoding="ascii") as before:
-        if driver == NO_DRIVER or not _locked(memory):
+        if driver == NO_DRIVER or not taken(memory):
             yield False
             return
         value = before.read()
@@ -60,12 +61,3 @@ def awake(core: int | None, root: Path = ROOT) -> Iterator[bool]:
         finally:
             tolerance.write_text(value, encoding="ascii")
             before.truncate(0)
-
-
-def _locked(descriptor: int) -> bool:
-    """Whether nobody else holds the file's lock; then we do, for as long as it is open."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
