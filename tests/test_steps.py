@@ -344,15 +344,16 @@ def test_a_killed_orchestrator_leaves_no_half_artifact(
     """SIGKILL in the middle of a step: what runs on is reaped, the draft is no artifact and goes, the step is
     made anew."""
     bench, image = real
-    log = tmp_path / "shop" / "runs" / "run" / "logs" / "group-build.log"
     with other(tmp_path, bench.runtime.kind.value, "hang", venv) as process:
+        run = f"run-{process.pid}"
+        log = tmp_path / "shop" / "runs" / run / "logs" / "group-build.log"
         made.wait_for(lambda: log.exists() and "hangs" in log.read_text())
         process.kill()
     (draft,) = left(bench.cache, "artifacts")
     reaped = bench.runtime.reap()
 
     assert draft.startswith(".stub-tiny-build-")
-    assert bench.runtime.kind.value == "process" or "run-group-build" in reaped
+    assert bench.runtime.kind.value == "process" or f"{run}-group-build" in reaped
     made.wait_for(lambda: not bench.runtime.reap(dry_run=True))
     time.sleep(0.1)
     bench.shop().store.sweep()

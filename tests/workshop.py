@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,11 +38,12 @@ class Bench:
         return self.folder / "runs"
 
     def shop(self) -> steps.Workshop:
-        if not (self.runs / "run").exists():
-            RunFolder.create(self.runs, "run", {})
+        run = f"run-{os.getpid()}"  # orchestrators that share a cache have each a run of their own
+        if not (self.runs / run).exists():
+            RunFolder.create(self.runs, run, {})
         return steps.Workshop(
             name="group",
-            folder=RunFolder.find(self.runs),
+            folder=RunFolder.find(self.runs, run),
             store=Store(self.cache, self.limit_bytes, self.needed),
             runtime=self.runtime,
             interrupts=self.interrupts,
