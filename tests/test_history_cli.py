@@ -116,8 +116,22 @@ def test_history_is_narrowed_by_what_was_asked(runs: Path) -> None:
 
     assert ["regression"] == [series["verdict"] for series in found["series"]]
     assert [] == found["not_read"]
-    for words in (("--backend", "vllm"), ("--model", "8b"), ("--cell", "u16")):
-        assert "no result in these runs yet\n" == levelbench(runs, "history", *words)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--backend", "llamacpp"), "unknown backend of these runs 'llamacpp'. Did you mean 'llama-cpp'?"),
+        (("--model", "smal"), "unknown model of these runs 'smal'. Did you mean 'small'?"),
+        (("--model", "small", "--cell", "u16"), "no series is --model small --cell u16"),
+    ],
+)
+def test_what_no_series_is_of_is_refused(runs: Path, words: tuple[str, ...], said: str) -> None:
+    """A slip, more likely than a finding."""
+    code, out, err = levelbench(runs, "history", *words)
+
+    assert (2, "") == (code, out)
+    assert said in err
 
 
 def test_rebuild_counts_and_names_what_is_damaged(runs: Path) -> None:

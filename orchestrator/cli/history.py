@@ -14,6 +14,7 @@ from orchestrator.cli.options import AsJson, print_json
 from orchestrator.console import Console
 from orchestrator.domain.costs import phase_costs
 from orchestrator.domain.judged import Judged
+from orchestrator.errors import RequestError, unknown
 from orchestrator.report import history as report
 from orchestrator.report import junit
 from orchestrator.report import summary as page
@@ -49,7 +50,20 @@ def show(
     if context.invoked_subcommand is not None:
         return
     found = retrospect.look_back(context.obj.runs_dir, Console().step)
+    for kind, name, known in (
+        ("backend", backend, {one.newest.backend for one in found.judged}),
+        ("model", model, {one.newest.model for one in found.judged}),
+    ):
+        if known and name is not None and name not in known:
+            raise unknown(f"{kind} of these runs", name, known)
     judged = [one for one in found.judged if _asked_for(one, backend, model, cell)]
+    if found.judged and not judged:
+        asked = " ".join(
+            f"--{option} {name}"
+            for option, name in (("backend", backend), ("model", model), ("cell", cell))
+            if name is not None
+        )
+        raise RequestError(f"no series is {asked}", hint="levelbench history, without options, lists all")
     if as_json:
         faults = [{"run": f.run, "cell": f.cell, "reason": f.reason} for f in found.faults]
         print_json({"series": [report.record(one) for one in judged], "not_read": faults})

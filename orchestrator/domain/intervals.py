@@ -58,7 +58,10 @@ def mean_bounds(sums: Floats, counts: Floats) -> Bounds | None:
     value = sums.sum() / total
     draw = _Draw.of(sums - value * counts)
     many = draw.times @ counts
-    return draw.bounds(float(value), (draw.times @ sums)[many > 0] / many[many > 0])
+    bounds = draw.bounds(float(value), (draw.times @ sums)[many > 0] / many[many > 0])
+    if sums.min() < 0:
+        return bounds
+    return bounds.model_copy(update={"low": max(bounds.low, 0.0)})  # no mean of such lies below
 
 
 def percentile_bounds(values: Floats, slices: Ints, count: int, q: int) -> Bounds | None:

@@ -133,6 +133,8 @@ def spread(results: Sequence[Result]) -> str:
     if not spreads:
         return "How long the answers were, and why they ended"
     share, of = max(spreads)
+    if share == 0:
+        return "Mean answer lengths of the engines are the same"
     return f"Mean answer lengths of the engines differ by up to {marked(units.percent(share), of)}"
 
 

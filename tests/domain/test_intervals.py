@@ -88,3 +88,12 @@ def test_nothing_has_no_interval() -> None:
     """No value, no width."""
     assert None is mean_bounds(np.zeros(100), np.zeros(100))
     assert None is percentile_bounds(np.empty(0), np.empty(0, np.int64), 100, 50)
+
+
+@pytest.mark.parametrize(("shift", "sign"), [(0.0, 0), (-1.0, -1)])
+def test_an_interval_of_what_is_never_negative_ends_at_zero(shift: float, sign: int) -> None:
+    """Widened for few blocks, it would go on below; that of what may be negative does."""
+    bounds = mean_bounds(np.array([20.0, *[0.0] * 99]) + shift, np.ones(100))
+
+    assert bounds is not None
+    assert sign == np.sign(bounds.low)

@@ -295,3 +295,17 @@ def test_what_stands_before_an_engine_is_part_of_its_name() -> None:
     assert "llama-cpp 0.4.1 (behind Layer 1.0)" in alone
     assert "llama-cpp 0.4.1 (native)" in beside
     assert "llama-cpp 0.4.1 (behind Layer 1.0)" in beside
+
+
+@pytest.mark.parametrize(
+    ("tokens", "heading"),
+    [
+        (40, "## Mean answer lengths of the engines are the same"),
+        (44, "## Mean answer lengths of the engines differ by up to 10.0 %"),
+    ],
+)
+def test_the_heading_over_answers_says_whether_the_work_was_equal(tokens: int, heading: str) -> None:
+    """And nothing of 0 %."""
+    other = load(1, ttft_s=0.05, gap_s=0.01, tokens=tokens)
+
+    assert heading in headings(report(result(cell(), FAST), result(cell("vllm"), other)))
