@@ -100,9 +100,12 @@ class Judged:
 
 def series(entries: Iterable[Entry]) -> tuple[Series, ...]:
     """One per cell and hardware, of the newest METHOD only, in the order of backends, models, workloads and loads.
-    What was measured only to confirm a change is part of none: it was picked for what had been found."""
+    What was measured only to confirm a change is part of none: it was picked for what had been found. A run that was
+    brought back beside itself, which one and the same moment tells, counts once."""
     kept = (entry for entry in entries if entry.role is not Role.CONFIRM)
     ordered = sorted(kept, key=lambda e: (e.started_at, e.run))
+    once = {(e.cell_key, e.hardware_key, e.started_at): e for e in reversed(ordered)}
+    ordered = list(reversed(once.values()))
     known: dict[tuple[str, str | None], list[Entry]] = {}
     for entry in ordered:
         known.setdefault((entry.cell_key, entry.hardware_key), []).append(entry)

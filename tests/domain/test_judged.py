@@ -65,6 +65,15 @@ def test_an_engines_new_version_stays_in_its_series() -> None:
     assert cell_key(first) == cell_key(Cell(group=alone, load=first.load))
 
 
+def test_a_run_that_was_brought_back_beside_itself_counts_once() -> None:
+    """As an import does in the folder that it was exported from."""
+    entries = nights(*RATES)
+    again = [e.model_copy(update={"run": f"{e.run}-2"}) for e in entries]
+    (found,) = series([*again, *entries])
+
+    assert [e.run for e in entries] == [e.run for e in found.entries]
+
+
 def test_a_field_that_comes_later_splits_no_series() -> None:
     """As long as it is as its default: that is how everything was measured before there was a choice."""
 
