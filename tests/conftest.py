@@ -42,6 +42,7 @@ REAPING = {
     "test_nights.py",
     "test_handing.py",
     "test_sixty_cells.py",
+    "test_docs.py",
 }
 
 DOCKER = pytest.param("docker", marks=pytest.mark.docker)

@@ -33,7 +33,13 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 TRITON = ("tensorrt-llm", "2024-06", "8b")
 EVERY = (Profile.DEFAULTS, Profile.MATCHED, Profile.PUBLISHED)
 # Of the host, never of an engine: a machine that tests share is often late, and stand-ins answer at once
-BUSY = {Reason.CLIENT_LATE, Reason.CLIENT_LAG, Reason.CLIENT_SATURATED, Reason.HOST_BUSY}
+BUSY = {
+    Reason.CLIENT_LATE,
+    Reason.CLIENT_LAG,
+    Reason.CLIENT_SATURATED,
+    Reason.HOST_BUSY,
+    Reason.STILL_WAITING,
+}
 # A stand-in's words are not the model's tokens: the tokenizer counts them otherwise
 ALLOWED = {*BUSY, Reason.COUNTS_DISAGREE}
 LLAMA = "/models/Meta-Llama-3-8B-Instruct"

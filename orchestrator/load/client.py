@@ -27,6 +27,7 @@ from orchestrator.domain.exchange import UNSTAMPED, Exchange
 from orchestrator.errors import CellError
 from orchestrator.host.scratch import owned_prefix
 from orchestrator.load.dialects import exchange
+from orchestrator.load.kept import Kept
 from orchestrator.load.replies import Assembly
 from orchestrator.load.spec import Done, LoadSpec, Order, Progress, Ready, Reply
 from orchestrator.load.spool import Reader
@@ -86,11 +87,12 @@ class _Share:
 
 @dataclass(slots=True)
 class _Stretch:
-    """One running stretch: what has been read of it so far."""
+    """One running stretch: what has been read of it so far. `recent` are the exchanges that ended in the last 5 s."""
 
     dialect: Dialect
     shares: list[_Share]
-    exchanges: list[Exchange] = field(default_factory=list)
+    kept: Kept
+    recent: list[Exchange] = field(default_factory=list)
     failed: int = 0
     tokens: int = 0
     reads: int = 0
@@ -101,16 +103,17 @@ class _Stretch:
         return all(share.done is not None for share in self.shares)
 
     def catch_up(self) -> None:
-        for share in self.shares:
-            for reply in share.assembly.replies(share.reader.entries()):
-                self._take(reply)
-
-    def _take(self, reply: Reply) -> None:
-        found = _lagging(exchange(self.dialect, reply), reply)
-        self.exchanges.append(found)
-        self.failed += found.outcome.failed
-        self.tokens += found.tokens
-        self.reads += reply.reads
+        found = [
+            _lagging(exchange(self.dialect, reply), reply)
+            for share in self.shares
+            for reply in share.assembly.replies(share.reader.entries())
+        ]
+        self.kept.add(found)
+        self.failed += sum(x.outcome.failed for x in found)
+        self.tokens += sum(x.tokens for x in found)
+        self.reads += sum(x.reads for x in found)
+        since_ns = perf_counter_ns() - RECENT_S * 1e9
+        self.recent = [x for x in (*self.recent, *found) if x.end_ns >= since_ns]
 
     def live(self) -> Live:
         """The shares' last words together."""
@@ -131,13 +134,14 @@ class _Stretch:
             ended=tick.ended,
             failed=self.failed,
             tokens_per_s=rate * self.tokens / self.reads if self.reads else rate,
-            ttft_s=_recent_ttft_s(self.exchanges, perf_counter_ns()),
+            ttft_s=_mean_ttft_s(self.recent),
         )
 
     def record(self) -> Record:
         done = [share.done for share in self.shares if share.done is not None]
+        exchanges = self.kept.all()
         return Record(
-            exchanges=sorted(self.exchanges, key=lambda x: x.end_ns) if len(done) > 1 else self.exchanges,
+            exchanges=sorted(exchanges, key=lambda x: x.end_ns) if len(done) > 1 else exchanges,
             start_ns=min(d.start_ns for d in done),
             end_ns=max(d.end_ns for d in done),
             client_cpu_s=max(d.cpu_s for d in done),
@@ -215,7 +219,8 @@ class LoadClient:
         folders = [Path(self._folder.name, f"{self._stretches}-{shard}") for shard in range(shards)]
         with ExitStack() as stack:
             shares = [_Share(stack.enter_context(closing(Reader(folder)))) for folder in folders]
-            stretch = _Stretch(dialect, shares)
+            kept = Kept(Path(self._folder.name, f"{self._stretches}.kept"))
+            stretch = _Stretch(dialect, shares, stack.enter_context(closing(kept)))
             for shard, folder in enumerate(folders):
                 folder.mkdir()
                 stack.callback(rmtree, folder)
@@ -227,7 +232,7 @@ class LoadClient:
                 self._halt(shards)
                 raise
             stretch.catch_up()
-        return stretch.record()
+            return stretch.record()
 
     def _follow(
         self,
@@ -354,13 +359,7 @@ def _per_s(count: int, seconds: float) -> float:
     return count / seconds if seconds > 0 else 0.0
 
 
-def _recent_ttft_s(exchanges: list[Exchange], now_ns: int) -> float | None:
-    """Mean TTFT of the exchanges that ended within the last 5 s; None when the engine fell silent."""
-    since_ns = now_ns - RECENT_S * 1e9
-    recent: list[float] = []
-    for x in reversed(exchanges):
-        if x.end_ns < since_ns:
-            break
-        if x.first_token_ns:
-            recent.append((x.first_token_ns - x.begin_ns) / 1e9)
-    return sum(recent) / len(recent) if recent else None
+def _mean_ttft_s(exchanges: list[Exchange]) -> float | None:
+    """None when the engine fell silent."""
+    found = [(x.first_token_ns - x.begin_ns) / 1e9 for x in exchanges if x.first_token_ns]
+    return sum(found) / len(found) if found else None

@@ -23,6 +23,7 @@ SO_TIMESTAMPNS = 35  # asm-generic/socket.h; the socket module does not name it
 # A close that crossed our request comes within the server's own delay; a later one is its answer to it.
 CROSSED_S = 1.0
 TAIL_READS = 4  # an error event, and what may end the stream after it
+ERROR_SIGN = b'"error"'  # stands in every error event
 
 Address = tuple[int, Any]  # family, and what connect() takes
 
@@ -60,7 +61,7 @@ class Connection:
         self._number = 0
         self._request = memoryview(b"")
         self._framing = Framing()
-        self._tail: deque[bytes] = deque(maxlen=TAIL_READS)
+        self._tail: deque[bytearray] = deque(maxlen=TAIL_READS)
         self._waiting = False
         self._uses = 0
         self.last_ns = 0
@@ -72,7 +73,9 @@ class Connection:
 
     @property
     def tail(self) -> bytes:
-        """The last reads of the reply."""
+        """The last reads of the reply, from the last one on that may be an error event: to keep four of every stream,
+        which drives everything else out of the core's cache, costs a microsecond per event. A sign that is cut in two
+        is not seen here."""
         return b"".join(self._tail)
 
     def exchange(self, number: int, reply: Reply, request: bytes, addresses: Sequence[Address]) -> None:
@@ -181,7 +184,8 @@ class Connection:
             self._lost("")
             return
         self.last_ns = now_ns
-        self._tail.append(bytes(data))
+        if self._tail or data.rfind(ERROR_SIGN) >= 0:
+            self._tail.append(data)
         wrong = self._framing.feed(data)
         if wrong:
             self._end(Outcome.MALFORMED, wrong, now_ns)
@@ -195,7 +199,7 @@ class Connection:
         framing, now_ns = self._framing, perf_counter_ns()
         if framing.status and not (framing.chunked or framing.sized or failure):
             self._end(Outcome.OK, "", now_ns)  # a body without length ends with the connection
-        elif self._uses and not self._tail and now_ns - self._reply.send_ns < CROSSED_S * 1e9:
+        elif self._uses and not framing.begun and now_ns - self._reply.send_ns < CROSSED_S * 1e9:
             self.close()
             self._on_unsent()
         else:

@@ -15,13 +15,14 @@ class Framing:
 
     def __init__(self) -> None:
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self.begun = False
         self.status = 0
         self.chunked = False
         self.sized = False
         self.complete = False
         self.keep = False
 
-    def feed(self, data: bytes | memoryview) -> str:
+    def feed(self, data: bytes | bytearray) -> str:
         """What is wrong with it, or nothing."""
         if self._parser is None or self.complete:
             self.keep = False  # bytes that nobody asked for
@@ -40,6 +41,7 @@ class Framing:
     # httptools' callbacks
 
     def on_message_begin(self) -> None:
+        self.begun = True
         if self.complete:
             self.keep = False
 

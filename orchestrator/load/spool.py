@@ -77,27 +77,28 @@ class Writer:
     def __init__(self, folder: Path, at_leisure: Callable[[Callable[[], None]], None]) -> None:
         self._folder = folder
         self._at_leisure = at_leisure
-        self._due = False
-        self._block = memoryview(bytearray(MOST_BYTES + _READ.size + READ_BYTES))
+        self._most = FLUSH_BYTES
+        self._block = bytearray(MOST_BYTES + _READ.size + READ_BYTES)
+        self._view = memoryview(self._block)
         self._filled = 0
         self._segment = 0
         self._written = 0
         self._file = _segment(folder, 0).open("wb", buffering=0)
         self.reads = 0
 
-    def receive(self, exchange: int, receive: Receive) -> tuple[int, memoryview]:
-        """Read from a socket: our time of it, and the bytes, which stand until the next record. No bytes, which
-        is the stream's end, make no record. OSError as the socket raises it."""
+    def receive(self, exchange: int, receive: Receive) -> tuple[int, bytearray]:
+        """Read from a socket: our time of it, and a copy of the bytes. No bytes, which is the stream's end, make no
+        record. OSError as the socket raises it."""
         block, at = self._block, self._filled
         begin = at + _READ.size
-        size, control, _, _ = receive((block[begin : begin + READ_BYTES],), CONTROL_BYTES)
+        size, control, _, _ = receive((self._view[begin : begin + READ_BYTES],), CONTROL_BYTES)
         at_ns = perf_counter_ns()
         end = begin + size
         if size:
             _READ.pack_into(block, at, _A_READ, exchange, size, at_ns, control[0][2] if control else NO_STAMP)
             self.reads += 1
             self._filled = end
-            if end > FLUSH_BYTES:
+            if end > self._most:
                 self._flush_soon()
         return at_ns, block[begin:end]
 
@@ -124,8 +125,8 @@ class Writer:
 
     def flush(self) -> None:
         """Write what is gathered; go on in a new segment when this one is long enough."""
-        block = self._block[: self._filled]
-        self._filled, self._due = 0, False
+        block = self._view[: self._filled]
+        self._filled = 0
         self._written += len(block)
         while block:
             block = block[self._file.write(block) :]
@@ -143,15 +144,19 @@ class Writer:
         end = self._filled + len(record)
         self._block[self._filled : end] = record
         self._filled = end
-        if end > FLUSH_BYTES:
+        if end > self._most:
             self._flush_soon()
 
     def _flush_soon(self) -> None:
-        if self._filled > MOST_BYTES:
+        if self._most == MOST_BYTES:  # there was no leisure
             self.flush()
-        elif not self._due:
-            self._due = True
-            self._at_leisure(self.flush)
+        else:
+            self._most = MOST_BYTES
+            self._at_leisure(self._flush_at_leisure)
+
+    def _flush_at_leisure(self) -> None:
+        self._most = FLUSH_BYTES
+        self.flush()
 
 
 class Reader:

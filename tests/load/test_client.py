@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -329,6 +330,27 @@ def test_a_silent_engine_has_no_recent_ttft(client: LoadClient, monkeypatch: pyt
 
     assert 3 == seen[-1].ended
     assert seen[-1].ttft_s is None
+
+
+def test_memory_does_not_grow_with_the_length_of_a_load(
+    client: LoadClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it runs no more exchanges are held than ended of late."""
+    monkeypatch.setattr("orchestrator.load.client.RECENT_S", 0.2)
+    held: list[tuple[int, int]] = []
+
+    def count(live: Live) -> None:
+        held.append((live.ended, sum(isinstance(x, Sent) for x in gc.get_objects())))
+
+    before = sum(isinstance(x, Sent) for x in gc.get_objects())
+    with FakeEngine(steady(tokens=1, ttft_s=0.0)) as engine:
+        spec = replace(SPEC, port=engine.port, length_s=3.5)
+        record = client.run(spec, CHAT, on_live=count, watch=lambda: None)
+
+    ended, last = held[-1]
+    assert ended > 100
+    assert last - before < ended / 2
+    assert len(record.exchanges) >= ended
 
 
 def test_watch_ends_a_load_at_once_and_the_client_serves_on(client: LoadClient) -> None:

@@ -181,3 +181,21 @@ def test_long_detail_is_cut(tmp_path: Path) -> None:
 
     assert isinstance(end, End)
     assert "\U0001f600" * spool.DETAIL_CHARS == end.reply.detail
+
+
+def test_without_leisure_the_block_is_written_when_it_is_full(tmp_path: Path) -> None:
+    """And leisure is asked for once, however long it does not come."""
+    asked: list[Callable[[], None]] = []
+    writer = Writer(tmp_path, asked.append)
+    for number in range(42):
+        receive(writer, Read(number, 1, 0, bytes(60_000)))
+    reader = Reader(tmp_path)
+
+    assert 1 == len(asked)
+    assert 40 == len([*reader.entries()])
+    asked[0]()
+    assert [40, 41] == [entry.exchange for entry in reader.entries() if isinstance(entry, Read)]
+    receive(writer, Read(42, 1, 0, bytes(60_000)))
+    assert 2 == len(asked)
+    writer.close()
+    reader.close()
