@@ -10,7 +10,6 @@ import os
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,8 @@ from quantize.check import check
 from quantize.methods import LAYOUTS, METHODS, RECORD, Example, Settings, calibrated, step
 from tests.runtime.test_venvs import quiet
 
-pytestmark = pytest.mark.timeout(1800)
-# One method with every run of the engines; each other tool takes minutes to install
-USUAL = "w4a16"
+# each tool takes minutes to install; that one of them does all this stands in test_end_to_end.py, for every run
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.tools]
 
 TRAITS = ModelTraits(
     id="tiny",
@@ -56,10 +54,6 @@ SETTINGS = Settings(samples=16, tokens=128)
 VLLM = Vllm().releases[-1].build(Accelerator.CPU)
 SERVED_BY_VLLM = tuple(m.id for m in METHODS.values() if VLLM and m.makes in dict(VLLM.serves))
 UP_S = 240
-
-
-def marked(methods: Iterable[str]) -> list[Any]:
-    return [pytest.param(m, marks=pytest.mark.engine if m == USUAL else pytest.mark.tools) for m in methods]
 
 
 def make(method_id: str, tiny: Path, cache: Path, folder: Path) -> Path:
@@ -90,7 +84,7 @@ def run(asked: StepSpec, places: dict[str, Path], venv: Path, scratch: Path) -> 
     assert 0 == ended.returncode, ended.stderr[-3000:]
 
 
-@pytest.mark.parametrize("method_id", marked(METHODS))
+@pytest.mark.parametrize("method_id", METHODS)
 def test_tiny_is_quantised_and_read_back(method_id: str, tiny: Path, cache: Path, tmp_path: Path) -> None:
     """Each tool writes what its method promises: config, tensors, error; the tokenizer stays; the same
     bytes again from the same seed."""
@@ -106,7 +100,7 @@ def test_tiny_is_quantised_and_read_back(method_id: str, tiny: Path, cache: Path
     }
 
 
-@pytest.mark.parametrize("method_id", marked(SERVED_BY_VLLM))
+@pytest.mark.parametrize("method_id", SERVED_BY_VLLM)
 def test_vllm_serves_it(method_id: str, tiny: Path, cache: Path, tmp_path: Path) -> None:
     """vLLM's CPU build loads the checkpoint and generates tokens from it."""
     weights = make(method_id, tiny, cache, tmp_path / "made")
@@ -122,7 +116,6 @@ def test_vllm_serves_it(method_id: str, tiny: Path, cache: Path, tmp_path: Path)
     assert reply["choices"][0]["text"].strip()
 
 
-@pytest.mark.tools
 def test_vllm_refuses_what_only_tensorrt_llm_reads(tiny: Path, cache: Path, tmp_path: Path) -> None:
     """Model Optimizer's int4_awq ends vLLM before it serves, in words that docs/quantize.md quotes."""
     weights = make("int4_awq", tiny, cache, tmp_path / "made")
