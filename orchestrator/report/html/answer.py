@@ -173,6 +173,6 @@ def _without_figures(cells: Sequence[Stored], names: Names) -> list[str]:
 
 def _deviating(results: Sequence[Result], names: Names) -> list[str]:
     counts = Counter(row[0] for row in proof.deviation_rows(results, names))
-    told = [f"{engine} {n}" for engine, n in counts.items()]
+    told = [f"{n} of {engine}" for engine, n in counts.items()]
     text = f"Settings that are not an engine's default: {', '.join(told)} (each with its reason below)"
     return [text] if told else []
