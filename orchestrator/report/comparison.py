@@ -124,18 +124,29 @@ def _why(result: Result) -> str:
 
 def spread(results: Sequence[Result]) -> str:
     """The heading says whether the engines did equal work, as far as answers' lengths tell."""
+    found = _spread(results)
+    if found is None:
+        return "How long the answers were, and why they ended"
+    return unequal(results) or "Mean answer lengths of the engines are the same"
+
+
+def unequal(results: Sequence[Result]) -> str:
+    """By how much the engines' answers differ in length under one load at most; nothing where they do not."""
+    share, of = _spread(results) or (0.0, Level.VALID)
+    return (
+        f"Mean answer lengths of the engines differ by up to {marked(units.percent(share), of)}"
+        if share
+        else ""
+    )
+
+
+def _spread(results: Sequence[Result]) -> tuple[float, Level] | None:
     loads: dict[tuple[str, str, str], list[tuple[float, Level]]] = {}
     for r in results:
         if r.metrics and r.metrics.output_tokens.mean and level(r) is not Level.INVALID:
             work = (r.cell.group.compared_as, r.cell.group.workload.id, r.cell.load.id)
             loads.setdefault(work, []).append((r.metrics.output_tokens.mean, level(r)))
-    spreads = [_difference(min(of), max(of)) for of in loads.values() if len(of) > 1]
-    if not spreads:
-        return "How long the answers were, and why they ended"
-    share, of = max(spreads)
-    if share == 0:
-        return "Mean answer lengths of the engines are the same"
-    return f"Mean answer lengths of the engines differ by up to {marked(units.percent(share), of)}"
+    return max((_difference(min(of), max(of)) for of in loads.values() if len(of) > 1), default=None)
 
 
 def _difference(least: tuple[float, Level], most: tuple[float, Level]) -> tuple[float, Level]:

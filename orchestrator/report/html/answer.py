@@ -128,8 +128,7 @@ def _methods(results: Sequence[Result]) -> list[str]:
 
 
 def _unequal(field: Field) -> str:
-    text = comparison.spread([r for r in field.results if r.metrics is not None])
-    return text if text.startswith("Mean answer") else ""
+    return comparison.unequal([r for r in field.results if r.metrics is not None])
 
 
 def _uncapital(text: str) -> str:
