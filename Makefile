@@ -85,7 +85,7 @@ selftest: $(VENV)/.ready ## measure the load client itself: FULL=1 takes 7 min, 
 		$(call option,shards,SHARDS) $(if $(JSON),--json)
 
 test: $(VENV)/.ready-dev ## run the tests; MARK=docker, MARK=engine or MARK=browser for those with real parts
-	@$(VENV)/bin/python -m pytest $(if $(value MARK),-m $(call quoted,MARK),-n $(JOBS) --dist loadgroup)
+	@$(VENV)/bin/python -m pytest $(if $(value MARK),-m $(call quoted,MARK),-n $(JOBS))
 
 check: $(VENV)/.ready-dev ## ruff, format, mypy strict, architecture tests
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/python -m pytest -q tests/test_architecture.py

@@ -110,7 +110,6 @@ def test_no_page_is_without_its_commands() -> None:
     assert {"README.md", "nightly.md", "history.md", "reproduce.md", "serving.md", "quantize.md"} <= with_some
 
 
-@pytest.mark.xdist_group("reaping")  # `make clean` ends what dead runs left, also those of other tests
 def test_what_the_readme_does_with_runs_works(
     typed: Typed, runtime: FakeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,7 +145,7 @@ def test_bare_bench_leaves_everything_to_the_command(venv: Path) -> None:
             "selftest FULL=1 SAVE=1 PEERS=aiperf SHARDS=2 JSON=1",
             "selftest --full --save --peers aiperf --shards 2 --json",
         ),
-        ("test", "-m pytest -n 4 --dist loadgroup"),
+        ("test", "-m pytest -n 4"),
         ("test MARK=docker", "-m pytest -m docker"),
     ],
 )

@@ -24,7 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.docker)
             item.add_marker(pytest.mark.timeout(400))
-            item.add_marker(pytest.mark.xdist_group("chaos"))
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,6 @@ pytestmark = [
     pytest.mark.slurm,
     pytest.mark.docker,
     pytest.mark.engine,
-    pytest.mark.xdist_group("slurm"),
     pytest.mark.timeout(400),
     pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}"),
 ]

@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 BENCH = ("bench", "--runtime", "process", "--model", "tiny", "--users", "1", "--duration", "2")
 on_ssh = [
     pytest.mark.engine,
-    pytest.mark.xdist_group("slurm"),
     pytest.mark.timeout(600),
     pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}"),
 ]

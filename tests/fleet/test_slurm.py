@@ -26,7 +26,6 @@ from tests.fleet.cluster import HOSTS, Cluster, cluster, missing
 
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.xdist_group("slurm"),
     pytest.mark.timeout(300),
     pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}"),
 ]
