@@ -64,6 +64,7 @@ class OneAfterTheOther(LoadScopeScheduling):  # type: ignore[misc]
         return "reaping" if file in REAPING else nodeid
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer | None) -> LoadScopeScheduling:
     return OneAfterTheOther(config, log)
 

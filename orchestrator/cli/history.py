@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import Enum
 from typing import Annotated, Optional
@@ -50,20 +51,7 @@ def show(
     if context.invoked_subcommand is not None:
         return
     found = retrospect.look_back(context.obj.runs_dir, Console().step)
-    for kind, name, known in (
-        ("backend", backend, {one.newest.backend for one in found.judged}),
-        ("model", model, {one.newest.model for one in found.judged}),
-    ):
-        if known and name is not None and name not in known:
-            raise unknown(f"{kind} of these runs", name, known)
-    judged = [one for one in found.judged if _asked_for(one, backend, model, cell)]
-    if found.judged and not judged:
-        asked = " ".join(
-            f"--{option} {name}"
-            for option, name in (("backend", backend), ("model", model), ("cell", cell))
-            if name is not None
-        )
-        raise RequestError(f"no series is {asked}", hint="levelbench history, without options, lists all")
+    judged = _narrowed(found.judged, backend, model, cell) if found.judged else ()
     if as_json:
         faults = [{"run": f.run, "cell": f.cell, "reason": f.reason} for f in found.faults]
         print_json({"series": [report.record(one) for one in judged], "not_read": faults})
@@ -108,13 +96,28 @@ def summary(
         typer.echo(page.markdown(found) if written_as is Format.MD else junit.xml(found), nl=False)
 
 
-def _asked_for(one: Judged, backend: str | None, model: str | None, cell: str | None) -> bool:
-    newest = one.newest
-    return (
-        backend in (None, newest.backend)
-        and model in (None, newest.model)
-        and (cell is None or cell in newest.cell)
-    )
+def _narrowed(
+    judged: Sequence[Judged], backend: str | None, model: str | None, cell: str | None
+) -> Sequence[Judged]:
+    """Those that were asked for. RequestError where there is none: a slip, more likely than a finding."""
+    for kind, name, known in (
+        ("backend", backend, {one.newest.backend for one in judged}),
+        ("model", model, {one.newest.model for one in judged}),
+    ):
+        if name is not None and name not in known:
+            raise unknown(f"{kind} of these runs", name, known)
+    found = [
+        one
+        for one in judged
+        if backend in (None, one.newest.backend)
+        and model in (None, one.newest.model)
+        and (cell or "") in one.newest.cell
+    ]
+    if not found:
+        options = (("--backend", backend), ("--model", model), ("--cell", cell))
+        asked = " ".join(f"{option} {name}" for option, name in options if name is not None)
+        raise RequestError(f"no series is {asked}", hint="levelbench history, without options, lists all")
+    return found
 
 
 def _fault(fault: Fault) -> str:

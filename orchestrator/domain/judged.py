@@ -104,8 +104,10 @@ def series(entries: Iterable[Entry]) -> tuple[Series, ...]:
     brought back beside itself, which one and the same moment tells, counts once."""
     kept = (entry for entry in entries if entry.role is not Role.CONFIRM)
     ordered = sorted(kept, key=lambda e: (e.started_at, e.run))
-    once = {(e.cell_key, e.hardware_key, e.started_at): e for e in reversed(ordered)}
-    ordered = list(reversed(once.values()))
+    once: dict[tuple[str, str | None, str], Entry] = {}
+    for entry in ordered:
+        once.setdefault((entry.cell_key, entry.hardware_key, entry.started_at), entry)
+    ordered = list(once.values())
     known: dict[tuple[str, str | None], list[Entry]] = {}
     for entry in ordered:
         known.setdefault((entry.cell_key, entry.hardware_key), []).append(entry)

@@ -74,7 +74,7 @@ class Connection:
     @property
     def tail(self) -> bytes:
         """The last reads of the reply, from the last one on that may be an error event: to keep four of every stream,
-        which drives everything else out of the core's cache, costs a microsecond per event. A sign that is cut in two
+        which drives everything else out of the core's cache, costs half a microsecond per event. A sign that is cut in two
         is not seen here."""
         return b"".join(self._tail)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
@@ -194,19 +195,54 @@ def test_host_without_an_address_is_told() -> None:
     assert (Outcome.CONNECT, "the host's name has no address") == (reply.outcome, reply.detail)
 
 
+ERROR = b'data: {"error": {"message": "queue full"}}\n\n'
+
+
+async def one_by_one(x: Exchange, *pieces: bytes) -> None:
+    """A chunk and a read for each, and for the end."""
+    await x.head()
+    for piece in (*pieces, b""):
+        await x.raw(b"%x\r\n%s\r\n" % (len(piece), piece))
+        await asyncio.sleep(0.02)
+
+
+def pauses_s(answer: Answer, requests: int) -> list[float]:
+    """Between the end of each reply and the next request."""
+    with FakeEngine(answer) as engine:
+        replies = sent(engine, requests=requests)
+    return [(after.send_ns - before.end_ns) / 1e9 for before, after in pairwise(replies)]
+
+
 def test_error_is_seen_behind_what_ends_its_stream() -> None:
     """The error, the end mark and the end of the body may come in a read each."""
 
     async def failing(x: Exchange) -> None:
-        await x.head()
-        for data in (b'data: {"error": {"message": "queue full"}}\n\n', b"data: [DONE]\n\n", b""):
-            await x.raw(b"%x\r\n%s\r\n" % (len(data), data))
-            await asyncio.sleep(0.02)
+        await one_by_one(x, ERROR, b"data: [DONE]\n\n")
 
-    with FakeEngine(failing) as engine:
-        first, second = sent(engine, requests=2)
+    assert pauses_s(failing, 2)[0] >= backoff_s(1)
 
-    assert second.send_ns - first.end_ns >= backoff_s(1) * 1e9
+
+def test_what_looks_like_an_error_in_the_midst_of_a_stream_is_text() -> None:
+    """Where text comes as it is, without quotes that tell."""
+
+    async def answer(x: Exchange) -> None:
+        await one_by_one(x, ERROR, *[b"more"] * 4)
+
+    assert pauses_s(answer, 2)[0] < backoff_s(1)
+
+
+def test_an_error_is_forgotten_with_its_reply() -> None:
+    """The next one, over the same connection, is good."""
+    errors = iter((True, False, False))
+
+    async def answer(x: Exchange) -> None:
+        if next(errors):
+            await one_by_one(x, ERROR)
+        else:
+            await x.head("200 OK", "Content-Length: 0\r\n")
+
+    after_error_s, after_good_s = pauses_s(answer, 3)
+    assert after_error_s >= backoff_s(1) > after_good_s
 
 
 @pytest.mark.parametrize(
